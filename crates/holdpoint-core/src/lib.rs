@@ -1,0 +1,35 @@
+//! What the Holdpoint engines share: ids, names, session states, events, errors,
+//! cancellation with a cause, and the clock.
+//!
+//! Everything here is plain data and total functions. The crate has no runtime, opens no
+//! file and starts no thread. Two features add the pieces that do need a library:
+//! `serde` (events, states and names serialise) and `tokio` ([`Cancel`], and a
+//! [`SystemClock`] that follows tokio's paused time).
+//!
+//! Reading order: [`name`], [`id`], [`clock`], [`cancel`], [`session`], [`event`].
+//!
+//! ```
+//! use holdpoint_core::{Name, TaskName};
+//!
+//! let task: TaskName = "app:build".parse()?;
+//! assert_eq!(task.task(), &"build".parse::<Name>()?);
+//! # Ok::<(), holdpoint_core::NameError>(())
+//! ```
+
+pub mod backoff;
+pub mod cancel;
+pub mod clock;
+pub mod error;
+pub mod id;
+pub mod name;
+
+pub use backoff::{Backoff, BackoffError};
+#[cfg(feature = "tokio")]
+pub use cancel::Cancel;
+pub use cancel::{CancelCode, CancelInfo};
+#[cfg(feature = "test-util")]
+pub use clock::ManualClock;
+pub use clock::{Clock, Monotonic, Now, SystemClock, Timestamp};
+pub use error::{BoxError, Retryable};
+pub use id::{ParseSessionIdError, SessionId};
+pub use name::{Name, NameError, TaskName};
