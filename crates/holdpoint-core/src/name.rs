@@ -63,6 +63,14 @@ impl Retryable for NameError {
 }
 
 impl Name {
+    /// Checks `text` without keeping it.
+    ///
+    /// # Errors
+    /// As for [`Name::new`].
+    pub fn check(text: &str) -> Result<(), NameError> {
+        check(text)
+    }
+
     /// Checks `text` and keeps a copy of it.
     ///
     /// # Errors
@@ -158,6 +166,18 @@ impl TaskName {
     #[must_use]
     pub fn in_project(project: Name, task: Name) -> Self {
         Self { project: Some(project), task }
+    }
+
+    /// Checks `text`, as `task` or `project:task`, without keeping it.
+    ///
+    /// # Errors
+    /// A [`NameError`] that says which rule is broken, and where.
+    pub fn check(text: &str) -> Result<(), NameError> {
+        match text.split_once(':') {
+            None => check(text),
+            Some((_, rest)) if rest.contains(':') => Err(NameError::TooManyColons),
+            Some((project, task)) => check(project).and_then(|()| check(task)),
+        }
     }
 
     /// The project, where one is named.
