@@ -1,1 +1,40 @@
-//! holdpoint-manifest
+//! `holdpoint.yaml` in, a checked [`Manifest`] out, every fault with file, line and column.
+//!
+//! The crate knows nothing of graphs, locks or processes: a manifest is plain data, and what
+//! it means is decided by those who run it. What the types cannot express is checked here:
+//! after [`Manifest::load`] every name is valid, every task that is referred to exists, and no
+//! number is out of range. Only cycles are left to the graph builder, which reports them with
+//! [`Manifest::diagnostic`] at the [`Location`]s kept in the model.
+//!
+//! Reading order: [`model`] (what a manifest says), [`diagnostic`] (how a fault reads).
+//!
+//! ```
+//! use holdpoint_manifest::{Action, Manifest};
+//!
+//! let text = "
+//! default: test
+//! tasks:
+//!   build: cargo build
+//!   test: { needs: [build], exec: [cargo, test] }
+//! ";
+//! let manifest = Manifest::parse("holdpoint.yaml", text)?;
+//! let test = manifest.task("test").unwrap();
+//! assert_eq!(test.needs[0].value.as_str(), "build");
+//! assert!(matches!(&test.action, Some(Action::Exec { program, .. }) if program == "cargo"));
+//!
+//! let faults = Manifest::parse("holdpoint.yaml", "tasks: { test: { needs: biuld } }").unwrap_err();
+//! assert_eq!(faults.first().location.column, 26);
+//! # Ok::<(), holdpoint_manifest::Diagnostics>(())
+//! ```
+
+pub mod diagnostic;
+pub mod location;
+pub mod model;
+
+mod source;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Kind};
+pub use location::{Located, Location};
+pub use model::{
+    Action, HoldMode, HoldName, HoldScope, HoldUse, Jobs, Limits, Manifest, Retry, Task,
+};
