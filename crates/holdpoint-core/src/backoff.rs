@@ -97,11 +97,27 @@ impl Backoff {
     /// `u` in `[0, 1)`. A value outside is taken as the nearer end.
     #[must_use]
     pub fn delay(&self, streak: u32, u: f64) -> Duration {
-        let exponent = i32::try_from(streak.saturating_sub(1)).unwrap_or(i32::MAX);
-        let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
-        // Infinity and NaN (0 × ∞ cannot occur: a multiplier is at least 1) fall to `max`.
-        let base = Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max);
+        let base = self.undisturbed(streak);
         let u = if u.is_nan() { 0.0 } else { u.clamp(0.0, 1.0) };
-        base.mul_f64(1.0 - self.jitter * u).min(self.max)
+        shorten(base, self.jitter * u)
     }
+
+    fn undisturbed(&self, streak: u32) -> Duration {
+        // Exact where nothing grows; and zero stays zero, though 0 × ∞ is no number.
+        if streak <= 1 || self.initial.is_zero() || self.multiplier == 1.0 {
+            return self.initial.min(self.max);
+        }
+        let exponent = i32::try_from(streak - 1).unwrap_or(i32::MAX);
+        let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
+        // Too many seconds for a duration, infinitely many included, are above any maximum.
+        Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max)
+    }
+}
+
+fn shorten(delay: Duration, share: f64) -> Duration {
+    if share <= 0.0 {
+        return delay;
+    }
+    // Rounding may carry the product of a huge delay out of range; never above the delay.
+    Duration::try_from_secs_f64(delay.as_secs_f64() * (1.0 - share)).unwrap_or(delay).min(delay)
 }

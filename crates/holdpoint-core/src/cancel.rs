@@ -7,7 +7,11 @@ use crate::clock::Timestamp;
 
 /// Who or what asked for the cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum CancelCode {
     /// A person or the caller's code.
@@ -45,7 +49,8 @@ impl fmt::Display for CancelCode {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CancelInfo {
-    /// Who asked.
+    /// Who asked. Serialised as `cause`, the word for it in every event and report.
+    #[cfg_attr(feature = "serde", serde(rename = "cause"))]
     pub code: CancelCode,
     /// Why, in words.
     pub text: Arc<str>,

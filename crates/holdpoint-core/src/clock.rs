@@ -5,7 +5,11 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::Retryable;
+use crate::rfc3339;
 
 /// A point on a clock that never steps, in nanoseconds since that clock's origin.
 ///
@@ -58,25 +62,33 @@ impl Sub for Monotonic {
     }
 }
 
-/// Wall time: microseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in UTC.
+/// Wall time, to the microsecond, from 1970 to the end of the year 9999.
+///
+/// Its text is RFC 3339 in UTC with six decimals, the same for [`Display`](fmt::Display),
+/// [`FromStr`] and serde, and exact both ways.
 ///
 /// ```
 /// use holdpoint_core::Timestamp;
 ///
-/// let time = Timestamp::from_micros(1_000_000);
-/// assert_eq!(time.as_micros(), 1_000_000);
+/// let time: Timestamp = "2026-11-21T02:00:00.123456Z".parse()?;
+/// assert_eq!(time.as_micros(), 1_795_226_400_123_456);
+/// assert_eq!(time.to_string(), "2026-11-21T02:00:00.123456Z");
+/// # Ok::<(), holdpoint_core::ParseTimestampError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The time `micros` microseconds after the epoch.
+    /// The last microsecond that RFC 3339 can write: 9999-12-31T23:59:59.999999Z.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
+    /// The time `micros` microseconds after 1970-01-01T00:00:00Z, at most [`MAX`](Self::MAX).
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
+        if micros < Self::MAX.0 { Self(micros) } else { Self::MAX }
     }
 
-    /// Microseconds since the epoch.
+    /// Microseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
@@ -84,10 +96,10 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Times before the epoch become the epoch.
+    /// Rounds down to the microsecond. Times out of range become the nearer end of it.
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        Self::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
@@ -97,10 +109,35 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-#[cfg(feature = "serde")]
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", humantime::format_rfc3339_micros((*self).into()))
+        f.pad(&rfc3339::Text::new(self.0))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
+        rfc3339::parse(text).map(Self).ok_or(ParseTimestampError)
+    }
+}
+
+/// The text is not a [`Timestamp`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a UTC time: expected one like 2026-11-21T02:00:00.123456Z, not before 1970")]
+#[non_exhaustive]
+pub struct ParseTimestampError;
+
+impl Retryable for ParseTimestampError {
+    fn is_retryable(&self) -> bool {
+        false
     }
 }
 
@@ -198,7 +235,8 @@ impl ManualClock {
     pub fn advance(&self, duration: Duration) {
         let mut now = self.lock();
         now.monotonic = now.monotonic + duration;
-        now.wall.0 += u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        now.wall = Timestamp::from_micros(now.wall.0.saturating_add(micros));
     }
 
     /// Steps wall time alone, in either direction.
@@ -231,8 +269,7 @@ mod serde_impls {
 
     impl<'de> Deserialize<'de> for Timestamp {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let text = String::deserialize(deserializer)?;
-            humantime::parse_rfc3339(&text).map(Into::into).map_err(D::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Session ids (CORE-001).
+//! Ids of sessions and batches (CORE-001).
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,69 +24,85 @@ use crate::error::Retryable;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Uuid);
 
+/// A batch's id, with the properties of a [`SessionId`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(Uuid);
+
 /// The text is not a session id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a session id: expected 36 characters of a lower-case UUID of version 7")]
 #[non_exhaustive]
 pub struct ParseSessionIdError;
 
-impl Retryable for ParseSessionIdError {
-    fn is_retryable(&self) -> bool {
-        false
-    }
-}
+/// The text is not a batch id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a batch id: expected 36 characters of a lower-case UUID of version 7")]
+#[non_exhaustive]
+pub struct ParseBatchIdError;
 
-impl SessionId {
-    /// A new id.
-    #[must_use]
-    pub fn generate() -> Self {
-        // `now_v7` draws from the crate's process-wide counter, which keeps ids of one
-        // millisecond in order.
-        Self(Uuid::now_v7())
-    }
-}
-
-impl FromStr for SessionId {
-    type Err = ParseSessionIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseSessionIdError> {
-        let id = Uuid::try_parse(text).map_err(|_| ParseSessionIdError)?;
-        // Uuid accepts braces, urn prefixes and upper case; one id has one text here.
-        let canonical = Self(id);
-        if id.get_version_num() == 7 && canonical.to_string() == text {
-            Ok(canonical)
-        } else {
-            Err(ParseSessionIdError)
+macro_rules! time_ordered_id {
+    ($id:ident, $error:ident) => {
+        impl $id {
+            /// A new id.
+            #[must_use]
+            pub fn generate() -> Self {
+                // `now_v7` draws from the crate's process-wide counter, which keeps ids of one
+                // millisecond in order.
+                Self(Uuid::now_v7())
+            }
         }
-    }
-}
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_hyphenated().fmt(f)
-    }
-}
+        impl FromStr for $id {
+            type Err = $error;
 
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-#[cfg(feature = "serde")]
-mod serde_impls {
-    use super::SessionId;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    impl Serialize for SessionId {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_str(self)
+            fn from_str(text: &str) -> Result<Self, $error> {
+                parse(text).map(Self).ok_or($error)
+            }
         }
-    }
 
-    impl<'de> Deserialize<'de> for SessionId {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
         }
-    }
+
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Retryable for $error {
+            fn is_retryable(&self) -> bool {
+                false
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $id {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $id {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+time_ordered_id!(SessionId, ParseSessionIdError);
+time_ordered_id!(BatchId, ParseBatchIdError);
+
+/// Uuid itself accepts braces, urn prefixes and upper case; here one id has one text.
+fn parse(text: &str) -> Option<Uuid> {
+    let id = Uuid::try_parse(text).ok()?;
+    let mut canonical = Uuid::encode_buffer();
+    let is_canonical = id.as_hyphenated().encode_lower(&mut canonical) == text;
+    let is_v7 = id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122;
+    (is_canonical && is_v7).then_some(id)
 }

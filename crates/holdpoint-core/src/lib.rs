@@ -20,8 +20,11 @@ pub mod backoff;
 pub mod cancel;
 pub mod clock;
 pub mod error;
+pub mod event;
 pub mod id;
 pub mod name;
+mod rfc3339;
+pub mod session;
 
 pub use backoff::{Backoff, BackoffError};
 #[cfg(feature = "tokio")]
@@ -29,7 +32,9 @@ pub use cancel::Cancel;
 pub use cancel::{CancelCode, CancelInfo};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
-pub use clock::{Clock, Monotonic, Now, SystemClock, Timestamp};
+pub use clock::{Clock, Monotonic, Now, ParseTimestampError, SystemClock, Timestamp};
 pub use error::{BoxError, Retryable};
-pub use id::{ParseSessionIdError, SessionId};
+pub use event::{Event, EventKind, EventSink, Sequencer, Stream};
+pub use id::{BatchId, ParseBatchIdError, ParseSessionIdError, SessionId};
 pub use name::{Name, NameError, TaskName};
+pub use session::{SessionMachine, SessionState};
