@@ -45,8 +45,8 @@ pub enum Kind {
     WrongType,
     /// A key that no version of the program knows.
     UnknownKey,
-    /// A key that a later version of the program knows.
-    LaterKey,
+    /// Something that a later version of the program supports.
+    Later,
     /// A value or a combination that cannot be.
     Invalid,
 }
@@ -119,12 +119,14 @@ impl Diagnostics {
     /// wrong line may make 100,000 of them.
     pub const MAX: usize = 100;
 
+    pub(crate) fn one(fault: Diagnostic) -> Self {
+        Self { shown: vec![fault], left_out: 0 }
+    }
+
     /// `None` where there is no fault.
-    pub(crate) fn new(mut faults: Vec<Diagnostic>) -> Option<Self> {
+    pub(crate) fn new(mut faults: Vec<Diagnostic>, left_out: usize) -> Option<Self> {
         // Stable: faults of one place stay in the order they were found.
         faults.sort_by_key(|fault| (fault.location.line, fault.location.column));
-        let left_out = faults.len().saturating_sub(Self::MAX);
-        faults.truncate(Self::MAX);
         (!faults.is_empty()).then_some(Self { shown: faults, left_out })
     }
 
@@ -187,8 +189,9 @@ impl Excerpt {
     fn new(line: &str, location: Location) -> Self {
         let column = (location.column as usize).saturating_sub(1);
         let length = line.chars().count();
-        // A long line is cut so that the place stands at about a third of it.
-        let skip = if length <= SHOWN_WIDTH { 0 } else { column.saturating_sub(SHOWN_WIDTH / 3) };
+        // A long line is cut so that the place stands at about a third of what is shown.
+        let most = length.saturating_sub(SHOWN_WIDTH);
+        let skip = column.saturating_sub(SHOWN_WIDTH / 3).min(most);
         let mut excerpt = Self { text: String::new(), start: 0, width: 0 };
         if skip > 0 {
             excerpt.text.push('…');

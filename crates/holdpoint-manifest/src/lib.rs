@@ -6,7 +6,9 @@
 //! number is out of range. Only cycles are left to the graph builder, which reports them with
 //! [`Manifest::diagnostic`] at the [`Location`]s kept in the model.
 //!
-//! Reading order: [`model`] (what a manifest says), [`diagnostic`] (how a fault reads).
+//! Reading order: [`model`] (what a manifest says), [`mod@find`] and [`load`] (how it comes in),
+//! [`diagnostic`] (how a fault reads). A text passes through `yaml` (text to tree), `read` (tree
+//! to model) and `check` (the parts of the model against each other).
 //!
 //! ```
 //! use holdpoint_manifest::{Action, Manifest};
@@ -23,17 +25,26 @@
 //! assert!(matches!(&test.action, Some(Action::Exec { program, .. }) if program == "cargo"));
 //!
 //! let faults = Manifest::parse("holdpoint.yaml", "tasks: { test: { needs: biuld } }").unwrap_err();
-//! assert_eq!(faults.first().location.column, 26);
+//! assert_eq!(faults.first().location.column, 25);
 //! # Ok::<(), holdpoint_manifest::Diagnostics>(())
 //! ```
 
 pub mod diagnostic;
+pub mod find;
+pub mod load;
 pub mod location;
 pub mod model;
 
+mod check;
+mod faults;
+mod node;
+mod read;
 mod source;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Kind};
+pub use find::{FindError, find};
+pub use load::LoadError;
 pub use location::{Located, Location};
 pub use model::{
     Action, HoldMode, HoldName, HoldScope, HoldUse, Jobs, Limits, Manifest, Retry, Task,

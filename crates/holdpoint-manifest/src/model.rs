@@ -172,8 +172,8 @@ pub struct Task {
     pub holds: Vec<HoldUse>,
     /// Its tags, on which caps of [`Limits::tags`] act. No tag twice.
     pub tags: Vec<Located<Name>>,
-    /// Slots it takes. Default: 1. Within [`Jobs::Fixed`].
-    pub weight: NonZeroU32,
+    /// Slots it takes. Default: 1, at the task's name. Within [`Jobs::Fixed`].
+    pub weight: Located<NonZeroU32>,
     /// How long one attempt may take; more than zero. `None`: for ever.
     pub timeout: Option<Duration>,
     /// Further attempts after a failure. `None`: one attempt.

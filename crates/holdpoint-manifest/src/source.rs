@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::location::Location;
+
 /// A manifest's text with its place in the file system.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -28,13 +30,26 @@ impl Source {
         self.path.parent().unwrap_or(&self.path)
     }
 
+    /// The place of a byte of the text, which begins a character.
+    pub(crate) fn place(&self, offset: usize) -> Location {
+        let starts = self.line_starts();
+        let line = starts.partition_point(|&start| start <= offset);
+        let column = 1 + self.text[starts[line - 1]..offset].chars().count();
+        // The text is at most 16 MiB long.
+        Location::new(line as u32, column as u32)
+    }
+
     /// The text of a line counted from 1, without its line break; empty past the end.
     pub(crate) fn line(&self, line: u32) -> &str {
-        let starts = self.line_starts.get_or_init(|| line_starts(&self.text));
+        let starts = self.line_starts();
         let index = (line as usize).saturating_sub(1);
         let Some(&start) = starts.get(index) else { return "" };
         let end = starts.get(index + 1).copied().unwrap_or(self.text.len());
         self.text[start..end].trim_end_matches(['\r', '\n'])
+    }
+
+    fn line_starts(&self) -> &[usize] {
+        self.line_starts.get_or_init(|| line_starts(&self.text))
     }
 }
 
