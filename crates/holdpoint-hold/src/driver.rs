@@ -177,6 +177,11 @@ impl State {
         self.members[member].label.as_ref()
     }
 
+    #[cfg(test)]
+    pub(super) fn inbox_len(&self, member: u32) -> usize {
+        self.members[member].due.len()
+    }
+
     fn forget_if_done(&mut self, member: u32) {
         let it = &mut self.members[member];
         if it.left && it.tickets == 0 {

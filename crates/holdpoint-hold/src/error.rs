@@ -83,7 +83,7 @@ impl Retryable for ClaimError {
 
 /// One fault of a list of holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("hold {hold}: {kind}")]
+#[error("hold {}: {kind}", shown(.hold, .kind))]
 #[non_exhaustive]
 pub struct ClaimFault {
     /// Its place in the list, from 0.
@@ -91,8 +91,15 @@ pub struct ClaimFault {
     /// The hold at fault.
     pub hold: Hold,
     /// What is wrong with it.
-    #[source]
     pub kind: ClaimFaultKind,
+}
+
+/// A name that is none is put in quotes.
+fn shown(hold: &Hold, kind: &ClaimFaultKind) -> String {
+    match kind {
+        ClaimFaultKind::BadName(_) => format!("{:?}", hold.name()),
+        _ => hold.to_string(),
+    }
 }
 
 /// What is wrong with one hold of a list.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use holdpoint_core::Name;
@@ -227,6 +227,14 @@ impl HoldClient {
     }
 }
 
+#[cfg(test)]
+impl HoldClient {
+    /// How long its inbox is.
+    pub(crate) fn unread(&self) -> usize {
+        self.member.shared.look(|state| state.inbox_len(self.member.member))
+    }
+}
+
 impl HoldTicket {
     /// True once it holds all its names.
     #[must_use]
@@ -380,9 +388,9 @@ struct Signal {
 
 impl Signal {
     fn wait(&self) {
-        let mut given = self.given.lock().expect("BUG: a panic while a flag is set");
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         while !*given {
-            given = self.changed.wait(given).expect("BUG: a panic while a flag is set");
+            given = self.changed.wait(given).unwrap_or_else(PoisonError::into_inner);
         }
         *given = false;
     }
@@ -390,7 +398,7 @@ impl Signal {
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        *self.given.lock().expect("BUG: a panic while a flag is set") = true;
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_one();
     }
 }

@@ -263,6 +263,12 @@ impl HoldSet {
         Some(owner)
     }
 
+    /// How many names were ever seen, and how long the list of the due is.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        (self.names.len(), self.due.len())
+    }
+
     fn slot(&self, key: Key) -> Option<&TicketSlot> {
         self.tickets.get(key.index).filter(|slot| slot.live && slot.generation == key.generation)
     }

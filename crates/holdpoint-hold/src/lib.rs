@@ -34,6 +34,8 @@ mod names;
 mod slab;
 #[cfg(feature = "driver")]
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use error::{ClaimError, ClaimFault, ClaimFaultKind, DeclareError};
 #[cfg(feature = "driver")]

@@ -162,7 +162,7 @@ impl Names {
     fn check(&self, hold: &Hold) -> Result<(), ClaimFaultKind> {
         let known = self.find(hold.scope(), hold.name());
         if known.is_none() {
-            Name::new(hold.name())?;
+            Name::check(hold.name())?;
         }
         let declared = known.and_then(|index| self.entries[index as usize].declared);
         match (hold.mode(), declared.map(NonZeroU32::get)) {
