@@ -1,2 +1,68 @@
-//! x
-fn main() {}
+//! The project's own checks: `cargo xtask <command>`.
+//!
+//! `cargo xtask ci` is what the machine runs on every change and what a person runs before one; the
+//! other commands are its parts that are useful alone.
+
+mod bench;
+mod ci;
+mod console;
+mod contract;
+mod examples;
+mod layers;
+mod source;
+mod steps;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use console::Style;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "ci" if rest.iter().any(|argument| is_help(argument)) => print(Ok(help())),
+        "bench" => bench::run(rest),
+        "ci" => ci::run(rest),
+        "contract" if rest.is_empty() => print(contract::check(&workspace::root(), None)),
+        "layers" if rest.is_empty() => print(layers::check(&workspace::root())),
+        word if word == "help" || is_help(word) => print(Ok(help())),
+        _ => Err(format!("no command `{}`\n\n{}", arguments.join(" "), help())),
+    };
+    result.unwrap_or_else(|message| {
+        eprintln!("{}: {message}", Style::detect().red("error"));
+        ExitCode::FAILURE
+    })
+}
+
+fn is_help(argument: &str) -> bool {
+    matches!(argument, "-h" | "--help")
+}
+
+fn print(result: Result<String, String>) -> Result<ExitCode, String> {
+    println!("{}", result?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn help() -> String {
+    let commands = [
+        ("ci [--deep] [STEP..]", "run every check, or those named"),
+        ("layers", "crates keep to their floors, machines are pure"),
+        ("contract", "every rule has a test, every test names rules that exist"),
+        ("bench [--saved] [GROUP..]", "run benchmarks, put each beside its raw limit"),
+    ];
+    let mut text = String::from("cargo xtask ..");
+    for (command, about) in commands {
+        text.push_str(&format!("\n  {command:<27}{about}"));
+    }
+    text.push_str("\n\nSteps of ci:");
+    for step in steps::STEPS {
+        let deep = if step.deep { " (only with --deep)" } else { "" };
+        text.push_str(&format!("\n  {:<10}{}{deep}", step.name, step.about));
+    }
+    text
+}
