@@ -1,0 +1,827 @@
+//! Every decision about a running graph, without I/O, clock, locks or tasks.
+//!
+//! Inputs say what happened, effects say what to do; the driver carries them. The contract:
+//! after each [`handle`](Machine::handle), drain [`next_effect`](Machine::next_effect); answer
+//! [`Effect::RequestHolds`] at once; call `handle` with [`Input::Time`] when
+//! [`next_deadline`](Machine::next_deadline) has passed; stop when [`is_done`](Machine::is_done).
+//!
+//! # Invariants
+//! 1. [`set`](Machine::set) is the only function that changes a state, so that counters and
+//!    events cannot drift.
+//! 2. A task is in flight (slot and caps taken) in `Lookup`, `Asking` and `Running` only.
+//! 3. A task has holds asked for or kept in `Asking`, `Waiting`, `Reserved` and `Running` only.
+//! 4. A task ends once: no state follows a terminal one.
+
+mod admission;
+mod deadlines;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdpoint_core::{CancelCode, CancelInfo, Monotonic, Now, Timestamp};
+
+use self::admission::Admission;
+use self::deadlines::{Deadlines, Due};
+use crate::options::{Limits, OnFailure};
+use crate::report::{Outcome, Report, SkipCause, Source, TaskEvent, TaskEventKind, UpstreamEnd};
+use crate::runner::{Gate, Lookup, TaskEnd, TaskFailure};
+use crate::topology::{TaskId, Topology};
+
+/// The start of a task that has not executed.
+pub(crate) const NEVER: Monotonic = Monotonic::from_nanos(u64::MAX);
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Input {
+    /// The run begins, at this wall time. Once, before all others.
+    Start(Timestamp),
+    /// The gate of a task ended.
+    GateEnded(TaskId, Gate),
+    /// The lookup of a task ended.
+    LookedUp(TaskId, Lookup),
+    /// The holds of a task are kept for it, with the number of its ticket.
+    HoldsGranted(TaskId, u64),
+    /// The holds of a task are not free; its ticket waits.
+    HoldsQueued(TaskId),
+    /// An attempt ended.
+    Executed(TaskId, TaskEnd),
+    /// The run is cancelled.
+    Cancel(CancelInfo),
+    /// Time has passed.
+    Time,
+}
+
+/// What to do. In the order given: an event comes before what it announces.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Await the gate of the task.
+    AwaitGate(TaskId),
+    /// Drop the gate of the task: its answer is not wanted any more.
+    DropGate(TaskId),
+    /// Look the task up.
+    LookUp(TaskId),
+    /// Request the holds of the task and answer with `HoldsGranted` or `HoldsQueued` at once;
+    /// where it was queued, with `HoldsGranted` when it is due.
+    RequestHolds(TaskId),
+    /// Release the holds of the task, or withdraw its request.
+    ReleaseHolds(TaskId),
+    /// Execute the task. The attempts count from 1.
+    Execute {
+        /// The task.
+        task: TaskId,
+        /// Which attempt this is.
+        attempt: u32,
+    },
+    /// Fire the token of the task, which is in flight.
+    Cancel(TaskId, CancelInfo),
+    /// Drop what the task is doing; it has not ended within the grace.
+    Abort(TaskId),
+    /// Tell the observer.
+    Event(TaskEvent),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Waits for predecessors; `word` counts those still open.
+    Pending,
+    /// Its gate is awaited.
+    Gated,
+    /// May start as soon as caps admit it.
+    Ready,
+    /// Its lookup runs.
+    Lookup,
+    /// Admitted; its holds are being asked for.
+    Asking,
+    /// Its ticket waits; nothing else is kept.
+    Waiting,
+    /// Its holds are kept for it; it waits for slot and caps.
+    Reserved,
+    /// An attempt runs.
+    Running,
+    /// An attempt failed; the next waits for its delay.
+    Backoff,
+    // Terminal from here on.
+    Succeeded,
+    Hit,
+    Failed,
+    Errored,
+    /// A hard predecessor did not succeed; `word` is the root's id.
+    SkippedUpstream,
+    /// The run stopped at a failure; `word` is the id of the task that failed.
+    SkippedStopped,
+    SkippedCondition,
+    /// With the run.
+    Cancelled,
+    /// By fail-fast; `word` is the id of the task that failed.
+    CancelledByFailure,
+    /// It said so by itself.
+    CancelledItself,
+}
+
+impl State {
+    pub(crate) fn is_terminal(self) -> bool {
+        self as u8 >= Self::Succeeded as u8
+    }
+
+    fn is_in_flight(self) -> bool {
+        matches!(self, Self::Lookup | Self::Asking | Self::Running)
+    }
+
+    fn has_holds(self) -> bool {
+        matches!(self, Self::Asking | Self::Waiting | Self::Reserved | Self::Running)
+    }
+}
+
+/// What the run as a whole is doing.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Running,
+    /// The task failed; nothing more is admitted.
+    Stopping(TaskId),
+    /// The task failed; the rest is cancelled.
+    FailingFast(TaskId),
+    Cancelled,
+}
+
+/// Why tasks were cancelled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Causes {
+    /// With the run.
+    pub(crate) run: Option<CancelInfo>,
+    /// By fail-fast.
+    pub(crate) failure: Option<CancelInfo>,
+}
+
+/// What few tasks have: why they failed, were skipped or aborted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Detail {
+    pub(crate) failure: Option<TaskFailure>,
+    pub(crate) condition: Option<Arc<str>>,
+    pub(crate) aborted: bool,
+}
+
+/// The rules of one run. See the module's documentation for the contract with its driver.
+///
+/// Per task it keeps 21 bytes and a bit besides the topology, and a map entry where a task fails, is
+/// retried or has a deadline.
+#[derive(Debug)]
+pub struct Machine {
+    topology: Arc<Topology>,
+    on_failure: OnFailure,
+    grace: Option<Duration>,
+    seed: u64,
+    observed: bool,
+    began: Now,
+    phase: Phase,
+    causes: Causes,
+    state: Vec<State>,
+    /// Open predecessors of a pending task; the responsible task of a skipped one.
+    word: Vec<u32>,
+    started: Vec<Monotonic>,
+    finished: Vec<Monotonic>,
+    open: usize,
+    admission: Admission,
+    deadlines: Deadlines,
+    /// Attempts begun, of tasks that may have several.
+    attempts: HashMap<TaskId, u32>,
+    /// Running tasks whose timeout has passed.
+    overdue: HashSet<TaskId>,
+    details: HashMap<TaskId, Detail>,
+    effects: VecDeque<Effect>,
+}
+
+impl Machine {
+    /// A run of `topology` that has not begun. The limits must be at least 1 each, and no task
+    /// heavier than all slots: otherwise such tasks never start.
+    #[must_use]
+    pub fn new(
+        topology: &Arc<Topology>,
+        limits: &Limits,
+        on_failure: OnFailure,
+        grace: Option<Duration>,
+        seed: u64,
+    ) -> Self {
+        let count = topology.len();
+        Self {
+            topology: Arc::clone(topology),
+            on_failure,
+            grace,
+            seed,
+            observed: true,
+            began: Now { wall: Timestamp::default(), monotonic: Monotonic::ZERO },
+            phase: Phase::Running,
+            causes: Causes::default(),
+            state: vec![State::Pending; count],
+            word: topology.predecessors.clone(),
+            started: vec![NEVER; count],
+            finished: vec![Monotonic::ZERO; count],
+            open: count,
+            admission: Admission::new(topology, limits),
+            deadlines: Deadlines::default(),
+            attempts: HashMap::new(),
+            overdue: HashSet::new(),
+            details: HashMap::new(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Leaves out [`Effect::Event`], for a driver whose observer wants none.
+    #[must_use]
+    pub fn without_events(mut self) -> Self {
+        self.observed = false;
+        self
+    }
+
+    /// Takes in what happened. An input that fits no state (such as a late answer) is ignored.
+    pub fn handle(&mut self, now: Monotonic, input: Input) {
+        match input {
+            Input::Start(wall) => self.start(now, wall),
+            Input::GateEnded(task, gate) => self.gate_ended(now, task, gate),
+            Input::LookedUp(task, lookup) => self.looked_up(now, task, lookup),
+            Input::HoldsGranted(task, order) => self.holds_granted(now, task, order),
+            Input::HoldsQueued(task) => self.holds_queued(now, task),
+            Input::Executed(task, end) => self.executed(now, task, end),
+            Input::Cancel(info) => self.cancel(now, info),
+            Input::Time => self.time(now),
+        }
+        self.admit(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call [`handle`](Self::handle) with [`Input::Time`] at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.deadlines.next()
+    }
+
+    /// Whether every task has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.open == 0
+    }
+
+    /// The outcome of a task that has ended.
+    #[must_use]
+    pub fn outcome(&self, task: TaskId) -> Option<Outcome> {
+        self.state[task.index()].is_terminal().then(|| self.terminal_outcome(task))
+    }
+
+    /// The report of what has happened. Tasks that have not ended have no row in it.
+    #[must_use]
+    pub fn into_report(self) -> Report {
+        Report {
+            topology: self.topology,
+            state: self.state,
+            word: self.word,
+            began: self.began.monotonic,
+            started: self.started,
+            finished: self.finished,
+            attempts: self.attempts,
+            details: self.details,
+            causes: self.causes,
+            still_running: Vec::new(),
+            observer_panic: None,
+        }
+    }
+
+    fn start(&mut self, now: Monotonic, wall: Timestamp) {
+        self.began = Now { wall, monotonic: now };
+        // By class and rank: a heap that is filled in order costs nothing to fill.
+        for index in 0..self.topology.len() {
+            let task = self.topology.order[index];
+            if self.word[task.index()] == 0 && self.state[task.index()] == State::Pending {
+                self.arrive(now, task);
+            }
+        }
+    }
+
+    /// All predecessors allow the task to go on.
+    fn arrive(&mut self, now: Monotonic, task: TaskId) {
+        if self.topology.settings(task).gate {
+            self.set(task, State::Gated);
+            self.event(now, task, TaskEventKind::GateAwaited);
+            self.effects.push_back(Effect::AwaitGate(task));
+        } else {
+            self.make_ready(task);
+        }
+    }
+
+    fn make_ready(&mut self, task: TaskId) {
+        self.set(task, State::Ready);
+        self.admission.add_ready(task);
+    }
+
+    /// Starts what slots and caps allow, in order.
+    fn admit(&mut self, now: Monotonic) {
+        while let Some(task) = self.admission.take() {
+            match self.state[task.index()] {
+                State::Reserved => self.execute(now, task),
+                State::Ready => self.admit_ready(now, task),
+                // Taken back while it waited: its place goes to the next.
+                _ => self.admission.give_back(task),
+            }
+        }
+    }
+
+    fn admit_ready(&mut self, now: Monotonic, task: TaskId) {
+        let settings = self.topology.settings(task);
+        if settings.lookup && !self.attempts.contains_key(&task) {
+            self.set(task, State::Lookup);
+            self.effects.push_back(Effect::LookUp(task));
+        } else {
+            self.ask_or_execute(now, task);
+        }
+    }
+
+    fn ask_or_execute(&mut self, now: Monotonic, task: TaskId) {
+        if self.topology.settings(task).holds.is_some() {
+            self.set(task, State::Asking);
+            self.effects.push_back(Effect::RequestHolds(task));
+        } else {
+            self.execute(now, task);
+        }
+    }
+
+    /// Begins an attempt; slot, caps and holds are taken.
+    fn execute(&mut self, now: Monotonic, task: TaskId) {
+        self.set(task, State::Running);
+        let settings = self.topology.settings(task);
+        let timeout = settings.timeout;
+        let mut attempt = 1;
+        if settings.retry.is_some() {
+            let attempts = self.attempts.entry(task).or_insert(0);
+            *attempts += 1;
+            attempt = *attempts;
+        }
+        if attempt == 1 {
+            self.started[task.index()] = now;
+            self.event(now, task, TaskEventKind::Started);
+        }
+        if let Some(limit) = timeout {
+            self.deadlines.set(task, now + limit, Due::Timeout);
+        }
+        self.effects.push_back(Effect::Execute { task, attempt });
+    }
+
+    fn gate_ended(&mut self, now: Monotonic, task: TaskId, gate: Gate) {
+        if self.state[task.index()] != State::Gated {
+            return;
+        }
+        match gate {
+            Gate::Open => self.make_ready(task),
+            Gate::Failed(failure) => self.end_failed(now, task, State::Failed, failure),
+            Gate::Skip(reason) => self.end_skipped(now, task, reason),
+        }
+    }
+
+    fn looked_up(&mut self, now: Monotonic, task: TaskId, lookup: Lookup) {
+        if self.state[task.index()] != State::Lookup {
+            return;
+        }
+        self.deadlines.clear(task);
+        if let Lookup::Miss = lookup {
+            if self.may_start(task) {
+                self.event(now, task, TaskEventKind::Miss);
+                self.ask_or_execute(now, task);
+            } else {
+                self.leave_flight(now, task);
+                self.end_unstarted(now, task);
+            }
+            return;
+        }
+        self.leave_flight(now, task);
+        match lookup {
+            Lookup::Hit => self.end(now, task, State::Hit),
+            Lookup::Skip(reason) => self.end_skipped(now, task, reason),
+            Lookup::Errored(failure) => self.end_failed(now, task, State::Errored, failure),
+            Lookup::Miss => {}
+        }
+    }
+
+    fn holds_granted(&mut self, now: Monotonic, task: TaskId, order: u64) {
+        match self.state[task.index()] {
+            State::Asking if !self.may_start(task) => {
+                self.leave_flight(now, task);
+                self.end_unstarted(now, task);
+            }
+            State::Asking => {
+                self.event(now, task, TaskEventKind::HoldAcquired);
+                self.execute(now, task);
+            }
+            State::Waiting => {
+                self.event(now, task, TaskEventKind::HoldAcquired);
+                self.set(task, State::Reserved);
+                self.admission.add_reserved(task, order);
+            }
+            _ => {}
+        }
+    }
+
+    fn holds_queued(&mut self, now: Monotonic, task: TaskId) {
+        if self.state[task.index()] != State::Asking {
+            return;
+        }
+        if !self.may_start(task) {
+            self.leave_flight(now, task);
+            self.end_unstarted(now, task);
+            return;
+        }
+        self.event(now, task, TaskEventKind::HoldWaiting);
+        self.set(task, State::Waiting);
+        self.admission.give_back(task);
+    }
+
+    fn executed(&mut self, now: Monotonic, task: TaskId, end: TaskEnd) {
+        if self.state[task.index()] != State::Running {
+            return;
+        }
+        self.deadlines.clear(task);
+        let overdue = !self.overdue.is_empty() && self.overdue.remove(&task);
+        self.leave_flight(now, task);
+        match end {
+            // What really finished is reported as finished, also after a cancel.
+            TaskEnd::Succeeded => self.end(now, task, State::Succeeded),
+            TaskEnd::Failed(_) | TaskEnd::Errored(_) | TaskEnd::Cancelled if overdue => {
+                let limit = self.topology.settings(task).timeout.unwrap_or_default();
+                let failure =
+                    TaskFailure::new(format!("timed out after {limit:?}")).with_code("timeout");
+                self.attempt_failed(now, task, State::Failed, failure);
+            }
+            TaskEnd::Failed(failure) => self.attempt_failed(now, task, State::Failed, failure),
+            TaskEnd::Errored(failure) => self.attempt_failed(now, task, State::Errored, failure),
+            TaskEnd::Cancelled => self.end_cancelled(now, task),
+        }
+    }
+
+    fn attempt_failed(&mut self, now: Monotonic, task: TaskId, state: State, failure: TaskFailure) {
+        let retry = self.topology.settings(task).retry;
+        let begun = self.attempts.get(&task).copied().unwrap_or(1);
+        match retry {
+            Some(retry)
+                if begun < retry.attempts && !failure.is_permanent() && self.may_start(task) =>
+            {
+                let delay = retry.backoff.delay(begun, self.chance());
+                self.detail(task).failure = Some(failure.clone());
+                self.set(task, State::Backoff);
+                self.deadlines.set(task, now + delay, Due::Retry);
+                let kind = TaskEventKind::Retry { attempt: begun + 1, delay, failure };
+                self.event(now, task, kind);
+            }
+            _ => self.end_failed(now, task, state, failure),
+        }
+    }
+
+    fn cancel(&mut self, now: Monotonic, info: CancelInfo) {
+        if matches!(self.phase, Phase::Cancelled) || self.is_done() {
+            return;
+        }
+        self.phase = Phase::Cancelled;
+        self.causes.run = Some(info);
+        self.end_rest(now);
+        self.grant_grace(now);
+    }
+
+    fn time(&mut self, now: Monotonic) {
+        while let Some((task, due)) = self.deadlines.pop(now) {
+            match due {
+                Due::Retry => self.make_ready(task),
+                Due::Timeout => {
+                    self.overdue.insert(task);
+                    let limit = self.topology.settings(task).timeout.unwrap_or_default();
+                    let text = format!("timed out after {limit:?}");
+                    let info = CancelInfo::new(CancelCode::Timeout, text, self.wall(now));
+                    self.effects.push_back(Effect::Cancel(task, info));
+                    if let Some(grace) = self.grace {
+                        self.deadlines.set(task, now + grace, Due::Grace);
+                    }
+                }
+                Due::Grace => self.abort(now, task),
+            }
+        }
+    }
+
+    fn abort(&mut self, now: Monotonic, task: TaskId) {
+        self.effects.push_back(Effect::Abort(task));
+        self.detail(task).aborted = true;
+        match self.state[task.index()] {
+            State::Lookup => self.looked_up(now, task, Lookup::Miss),
+            _ => self.executed(now, task, TaskEnd::Cancelled),
+        }
+    }
+
+    /// Whether a task that is not in flight may still begin.
+    fn may_start(&self, task: TaskId) -> bool {
+        match self.phase {
+            Phase::Running => true,
+            Phase::Stopping(_) | Phase::FailingFast(_) => self.topology.settings(task).finally,
+            Phase::Cancelled => false,
+        }
+    }
+
+    /// Gives back slot, caps and holds.
+    fn leave_flight(&mut self, now: Monotonic, task: TaskId) {
+        let state = self.state[task.index()];
+        debug_assert!(state.is_in_flight());
+        if state.has_holds() && self.topology.settings(task).holds.is_some() {
+            self.effects.push_back(Effect::ReleaseHolds(task));
+            if state == State::Running {
+                self.event(now, task, TaskEventKind::HoldReleased);
+            }
+        }
+        self.admission.give_back(task);
+    }
+
+    fn end_failed(&mut self, now: Monotonic, task: TaskId, state: State, failure: TaskFailure) {
+        self.detail(task).failure = Some(failure);
+        self.end(now, task, state);
+        let counts = !self.topology.settings(task).allow_failure;
+        if counts && matches!(self.phase, Phase::Running) {
+            match self.on_failure {
+                OnFailure::KeepGoing => return,
+                OnFailure::Stop => self.phase = Phase::Stopping(task),
+                OnFailure::FailFast => {
+                    let text = format!("task {} failed", self.topology.name(task));
+                    let info = CancelInfo::new(CancelCode::Internal, text, self.wall(now));
+                    self.causes.failure = Some(info);
+                    self.phase = Phase::FailingFast(task);
+                }
+            }
+            self.end_rest(now);
+            self.grant_grace(now);
+        }
+    }
+
+    fn end_skipped(&mut self, now: Monotonic, task: TaskId, reason: Arc<str>) {
+        self.detail(task).condition = Some(reason);
+        self.end(now, task, State::SkippedCondition);
+    }
+
+    /// Ends a task that stopped because of its token.
+    fn end_cancelled(&mut self, now: Monotonic, task: TaskId) {
+        match self.phase {
+            Phase::Cancelled => self.end(now, task, State::Cancelled),
+            Phase::FailingFast(root) if !self.topology.settings(task).finally => {
+                self.end_by(now, task, State::CancelledByFailure, root);
+            }
+            _ => self.end(now, task, State::CancelledItself),
+        }
+    }
+
+    /// Ends a task that never began, as the phase says.
+    fn end_unstarted(&mut self, now: Monotonic, task: TaskId) {
+        match self.phase {
+            Phase::Stopping(root) => self.end_by(now, task, State::SkippedStopped, root),
+            _ => self.end_cancelled(now, task),
+        }
+    }
+
+    fn end_by(&mut self, now: Monotonic, task: TaskId, state: State, root: TaskId) {
+        self.word[task.index()] = root.0;
+        self.end(now, task, state);
+    }
+
+    /// The one way to end a task: state, time, event, and what follows for its successors.
+    fn end(&mut self, now: Monotonic, task: TaskId, state: State) {
+        self.conclude(now, task, state);
+        let topology = Arc::clone(&self.topology);
+        if self.succeeded(task) {
+            for edge in topology.edges_of(task) {
+                self.satisfy(now, edge.task());
+            }
+        } else {
+            self.skip_descendants(now, task, &topology);
+        }
+    }
+
+    /// State, time and event alone.
+    fn conclude(&mut self, now: Monotonic, task: TaskId, state: State) {
+        self.set(task, state);
+        self.finished[task.index()] = now;
+        if self.observed {
+            let outcome = self.terminal_outcome(task);
+            self.event(now, task, TaskEventKind::Ended(outcome));
+        }
+    }
+
+    /// One predecessor less.
+    fn satisfy(&mut self, now: Monotonic, task: TaskId) {
+        let index = task.index();
+        if self.state[index] != State::Pending {
+            return;
+        }
+        self.word[index] -= 1;
+        if self.word[index] == 0 {
+            self.arrive(now, task);
+        }
+    }
+
+    /// Skips every transitive hard descendant once, with `root` as the cause, in order; then
+    /// tells those who only waited for an end.
+    fn skip_descendants(&mut self, now: Monotonic, root: TaskId, topology: &Topology) {
+        let mut skipped = Vec::new();
+        let mut next = 0;
+        let mut from = root;
+        loop {
+            for edge in topology.edges_of(from).iter().filter(|edge| edge.is_hard()) {
+                let task = edge.task();
+                if self.state[task.index()] == State::Pending {
+                    // Marks it as seen; its event follows in order below.
+                    self.set(task, State::SkippedUpstream);
+                    self.word[task.index()] = root.0;
+                    skipped.push(task);
+                }
+            }
+            match skipped.get(next) {
+                Some(&task) => from = task,
+                None => break,
+            }
+            next += 1;
+        }
+        skipped.sort_unstable_by_key(|task| topology.rank(topology.position[task.index()]));
+        for &task in &skipped {
+            self.finished[task.index()] = now;
+            let outcome = self.terminal_outcome(task);
+            self.event(now, task, TaskEventKind::Ended(outcome));
+        }
+        for &task in std::iter::once(&root).chain(&skipped) {
+            for edge in topology.edges_of(task).iter().filter(|edge| !edge.is_hard()) {
+                self.satisfy(now, edge.task());
+            }
+        }
+    }
+
+    /// Ends, in canonical order, whatever is neither in flight nor allowed to begin.
+    fn end_rest(&mut self, now: Monotonic) {
+        let topology = Arc::clone(&self.topology);
+        let mut ended = Vec::new();
+        for &task in &topology.canonical {
+            let state = self.state[task.index()];
+            if state.is_terminal() || state.is_in_flight() || self.may_start(task) {
+                continue;
+            }
+            match state {
+                State::Gated => self.effects.push_back(Effect::DropGate(task)),
+                State::Ready => self.admission.remove_ready(task),
+                State::Waiting | State::Reserved => {
+                    self.effects.push_back(Effect::ReleaseHolds(task));
+                }
+                State::Backoff => self.deadlines.clear(task),
+                _ => {}
+            }
+            let failed_before = state == State::Backoff;
+            let (state, root) = match self.phase {
+                // It did fail; there is only no time for another attempt.
+                Phase::Stopping(_) if failed_before => (State::Failed, None),
+                Phase::Stopping(root) => (State::SkippedStopped, Some(root)),
+                Phase::FailingFast(root) => (State::CancelledByFailure, Some(root)),
+                _ => (State::Cancelled, None),
+            };
+            if let Some(root) = root {
+                self.word[task.index()] = root.0;
+            }
+            self.conclude(now, task, state);
+            ended.push(task);
+        }
+        let state = &self.state;
+        self.admission.retain_reserved(|task| state[task.index()] == State::Reserved);
+        // Only finally-tasks can still be pending now.
+        for task in ended {
+            if self.succeeded(task) {
+                for edge in topology.edges_of(task) {
+                    self.satisfy(now, edge.task());
+                }
+            } else {
+                self.skip_descendants(now, task, &topology);
+            }
+        }
+    }
+
+    /// Fires the tokens of what is in flight where the run does not fire them itself, and
+    /// sets the time after which it is dropped.
+    fn grant_grace(&mut self, now: Monotonic) {
+        let fire = match self.phase {
+            Phase::Cancelled => None,
+            Phase::FailingFast(_) => self.causes.failure.clone(),
+            Phase::Running | Phase::Stopping(_) => return,
+        };
+        for index in 0..self.state.len() {
+            let task = TaskId(index as u32);
+            if !self.state[index].is_in_flight() || (fire.is_some() && self.may_start(task)) {
+                continue;
+            }
+            if let Some(info) = &fire {
+                self.effects.push_back(Effect::Cancel(task, info.clone()));
+            }
+            if let Some(grace) = self.grace
+                && !self.overdue.contains(&task)
+            {
+                self.deadlines.set(task, now + grace, Due::Grace);
+            }
+        }
+    }
+
+    /// The one place where a state changes.
+    fn set(&mut self, task: TaskId, state: State) {
+        let slot = &mut self.state[task.index()];
+        debug_assert!(!slot.is_terminal(), "BUG: {task:?} ended twice: {slot:?}, {state:?}");
+        if state.is_terminal() {
+            self.open -= 1;
+        }
+        *slot = state;
+    }
+
+    fn succeeded(&self, task: TaskId) -> bool {
+        match self.state[task.index()] {
+            State::Succeeded | State::Hit => true,
+            State::Failed | State::Errored => self.topology.settings(task).allow_failure,
+            _ => false,
+        }
+    }
+
+    fn detail(&mut self, task: TaskId) -> &mut Detail {
+        self.details.entry(task).or_default()
+    }
+
+    fn event(&mut self, at: Monotonic, task: TaskId, kind: TaskEventKind) {
+        if self.observed {
+            self.effects.push_back(Effect::Event(TaskEvent { at, task, kind }));
+        }
+    }
+
+    fn terminal_outcome(&self, task: TaskId) -> Outcome {
+        outcome(&self.topology, &self.state, &self.word, &self.details, &self.causes, task)
+    }
+
+    /// Wall time by the monotonic clock since the start: a step of the wall clock during the
+    /// run does not reach its records.
+    fn wall(&self, now: Monotonic) -> Timestamp {
+        let passed = u64::try_from((now - self.began.monotonic).as_micros()).unwrap_or(u64::MAX);
+        Timestamp::from_micros(self.began.wall.as_micros().saturating_add(passed))
+    }
+
+    /// A number in [0, 1) from the seed (SplitMix64).
+    fn chance(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        (z >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// A terminal state with its details as a value.
+pub(crate) fn outcome(
+    topology: &Topology,
+    state: &[State],
+    word: &[u32],
+    details: &HashMap<TaskId, Detail>,
+    causes: &Causes,
+    task: TaskId,
+) -> Outcome {
+    let root = || TaskId(word[task.index()]);
+    let detail = || details.get(&task);
+    let failure = || {
+        detail().and_then(|detail| detail.failure.clone()).unwrap_or_else(|| TaskFailure::new(""))
+    };
+    let cancelled = |cause: &Option<CancelInfo>, root| Outcome::Cancelled {
+        cause: cause.clone(),
+        root,
+        aborted: detail().is_some_and(|detail| detail.aborted),
+    };
+    let allowed = topology.settings(task).allow_failure;
+    match state[task.index()] {
+        State::Succeeded => Outcome::Succeeded(Source::Fresh),
+        State::Hit => Outcome::Succeeded(Source::Cache),
+        State::Failed => Outcome::Failed { failure: failure(), allowed },
+        State::Errored => Outcome::Errored { failure: failure(), allowed },
+        State::SkippedUpstream => {
+            let how = match state[root().index()] {
+                State::Failed => UpstreamEnd::Failed,
+                State::Errored => UpstreamEnd::Errored,
+                State::Cancelled | State::CancelledByFailure | State::CancelledItself => {
+                    UpstreamEnd::Cancelled
+                }
+                _ => UpstreamEnd::Skipped,
+            };
+            Outcome::Skipped(SkipCause::Upstream { root: root(), how })
+        }
+        State::SkippedStopped => Outcome::Skipped(SkipCause::Stopped { root: root() }),
+        State::SkippedCondition => {
+            let reason = detail().and_then(|detail| detail.condition.clone()).unwrap_or_default();
+            Outcome::Skipped(SkipCause::Condition(reason))
+        }
+        State::CancelledByFailure => cancelled(&causes.failure, Some(root())),
+        State::CancelledItself => cancelled(&None, None),
+        // States that are not terminal do not get here.
+        _ => cancelled(&causes.run, None),
+    }
+}

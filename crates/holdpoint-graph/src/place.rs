@@ -1,0 +1,278 @@
+//! Where the futures of a run live: polled by the driver itself, or spread over threads.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use holdpoint_hold::HoldTicket;
+use tokio::task::AbortHandle;
+
+/// What a future ended with, or the message of its panic.
+pub(crate) type Ended<T> = Result<T, String>;
+
+/// Room for futures by slot number. The driver gives a number to one future at a time.
+pub(crate) trait Place<F: Future> {
+    /// Starts a future; `ticket` is released when the future has ended or is dropped, never
+    /// before. Answers at once where the future ended at its first poll.
+    fn start(
+        &mut self,
+        slot: u32,
+        future: F,
+        ticket: Option<HoldTicket>,
+    ) -> Option<Ended<F::Output>>;
+
+    /// The next future that ended. Keeps the waker of the last call.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)>;
+
+    /// Drops the future of a slot.
+    fn stop(&mut self, slot: u32);
+}
+
+/// What woke up since the driver looked, and whom to tell.
+#[derive(Debug)]
+struct Inbox<T>(Mutex<(Vec<T>, Option<Waker>)>);
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self(Mutex::new((Vec::new(), None)))
+    }
+}
+
+impl<T> Inbox<T> {
+    fn push(&self, item: T) {
+        let waker = {
+            let mut inbox = lock(&self.0);
+            inbox.0.push(item);
+            inbox.1.take()
+        };
+        // Outside of the lock: waking may run other code.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Swaps all items into the empty `into`, or keeps the waker where there are none.
+    fn take(&self, into: &mut Vec<T>, cx: &Context<'_>) -> Poll<()> {
+        let mut inbox = lock(&self.0);
+        if inbox.0.is_empty() {
+            if !inbox.1.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                inbox.1 = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut inbox.0, into);
+        Poll::Ready(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic cannot leave the list half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("(no message)"))
+}
+
+/// Futures polled by the driver's own task. They may borrow and need not be `Send`.
+///
+/// A slot's box and waker serve one future after the other, so that starting one allocates
+/// nothing. A late wake-up of an earlier future polls the present one once too often, which
+/// futures allow.
+pub(crate) struct InlinePlace<F> {
+    slots: Vec<InlineSlot<F>>,
+    woken: Arc<Inbox<u32>>,
+    /// Taken from `woken`, last first.
+    batch: Vec<u32>,
+}
+
+struct InlineSlot<F> {
+    // Before the ticket: fields drop in this order.
+    future: Pin<Box<Option<F>>>,
+    ticket: Option<HoldTicket>,
+    signal: Arc<Signal>,
+    waker: Waker,
+}
+
+struct Signal {
+    slot: u32,
+    /// Whether the slot is in the inbox already.
+    raised: AtomicBool,
+    woken: Arc<Inbox<u32>>,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.raised.swap(true, Ordering::AcqRel) {
+            self.woken.push(self.slot);
+        }
+    }
+}
+
+impl<F: Future> InlinePlace<F> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Vec::new(), woken: Arc::default(), batch: Vec::new() }
+    }
+
+    fn poll_slot(&mut self, slot: u32) -> Option<Ended<F::Output>> {
+        let slot = &mut self.slots[slot as usize];
+        let future = slot.future.as_mut().as_pin_mut()?;
+        let mut cx = Context::from_waker(&slot.waker);
+        // The future is dropped after a panic, so nobody sees it half changed.
+        let ended = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
+            Ok(Poll::Pending) => return None,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(panic) => Err(message(&*panic)),
+        };
+        slot.clear();
+        Some(ended)
+    }
+}
+
+impl<F> InlineSlot<F> {
+    fn clear(&mut self) {
+        self.future.as_mut().set(None);
+        self.ticket = None;
+    }
+}
+
+impl<F: Future> Place<F> for InlinePlace<F> {
+    fn start(
+        &mut self,
+        slot: u32,
+        future: F,
+        ticket: Option<HoldTicket>,
+    ) -> Option<Ended<F::Output>> {
+        while self.slots.len() <= slot as usize {
+            let woken = Arc::clone(&self.woken);
+            let slot = self.slots.len() as u32;
+            let signal = Arc::new(Signal { slot, raised: AtomicBool::new(false), woken });
+            let waker = Waker::from(Arc::clone(&signal));
+            self.slots.push(InlineSlot { future: Box::pin(None), ticket: None, signal, waker });
+        }
+        let place = &mut self.slots[slot as usize];
+        place.ticket = ticket;
+        place.future.as_mut().set(Some(future));
+        self.poll_slot(slot)
+    }
+
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)> {
+        loop {
+            while let Some(slot) = self.batch.pop() {
+                // Lowered before the poll: a wake-up during it must be heard.
+                self.slots[slot as usize].signal.raised.store(false, Ordering::Release);
+                if let Some(ended) = self.poll_slot(slot) {
+                    return Poll::Ready((slot, ended));
+                }
+            }
+            if self.woken.take(&mut self.batch, cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.batch.reverse();
+        }
+    }
+
+    fn stop(&mut self, slot: u32) {
+        self.slots[slot as usize].clear();
+    }
+}
+
+/// Futures spawned on the tokio runtime, spread over its threads.
+pub(crate) struct SpreadPlace<F: Future> {
+    slots: Vec<SpreadSlot>,
+    ended: Arc<Inbox<(u32, u32, Ended<F::Output>)>>,
+    /// Taken from `ended`, last first.
+    batch: Vec<(u32, u32, Ended<F::Output>)>,
+}
+
+#[derive(Default)]
+struct SpreadSlot {
+    task: Option<AbortHandle>,
+    /// Tells an answer of this future from a late one of an earlier future.
+    generation: u32,
+}
+
+impl<F: Future> SpreadPlace<F> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Vec::new(), ended: Arc::default(), batch: Vec::new() }
+    }
+}
+
+impl<F> Place<F> for SpreadPlace<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn start(
+        &mut self,
+        slot: u32,
+        future: F,
+        ticket: Option<HoldTicket>,
+    ) -> Option<Ended<F::Output>> {
+        if self.slots.len() <= slot as usize {
+            self.slots.resize_with(slot as usize + 1, SpreadSlot::default);
+        }
+        let place = &mut self.slots[slot as usize];
+        place.generation = place.generation.wrapping_add(1);
+        let generation = place.generation;
+        let inbox = Arc::clone(&self.ended);
+        let task = tokio::spawn(async move {
+            // Moved in, so that an aborted future keeps its holds until it is gone.
+            let ticket = ticket;
+            let ended = catch(future).await;
+            drop(ticket);
+            inbox.push((slot, generation, ended));
+        });
+        place.task = Some(task.abort_handle());
+        None
+    }
+
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)> {
+        loop {
+            while let Some((slot, generation, ended)) = self.batch.pop() {
+                let place = &mut self.slots[slot as usize];
+                if place.generation == generation && place.task.take().is_some() {
+                    return Poll::Ready((slot, ended));
+                }
+            }
+            if self.ended.take(&mut self.batch, cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.batch.reverse();
+        }
+    }
+
+    fn stop(&mut self, slot: u32) {
+        if let Some(task) = self.slots[slot as usize].task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl<F: Future> Drop for SpreadPlace<F> {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(task) = slot.task.take() {
+                task.abort();
+            }
+        }
+    }
+}
+
+async fn catch<F: Future>(future: F) -> Ended<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(message(&*panic))),
+    })
+    .await
+}
