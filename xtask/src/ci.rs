@@ -92,6 +92,11 @@ impl Ci {
         })
     }
 
+    /// Whether output is to have no colours.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.style.cargo().is_some()
+    }
+
     /// Says something that the summary should repeat, such as a part that was left out.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();

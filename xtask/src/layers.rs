@@ -187,7 +187,7 @@ fn pure_rooms(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut rooms = Vec::new();
     for file in workspace::files(&root.join("crates"), "rs")? {
         let relative = file.strip_prefix(root).unwrap_or(&file).to_owned();
-        if is_pure_room(&relative) && !is_test_file(root, &relative)? {
+        if is_pure_room(&relative) && !is_test_file(root, &relative) {
             rooms.push(relative);
         }
     }
@@ -201,26 +201,29 @@ fn is_pure_room(file: &Path) -> bool {
     in_source && (name == "machine.rs" || in_folder || PURE_ROOMS.contains(&name))
 }
 
-/// Whether a file of a machine's folder, or a folder around it, is declared `#[cfg(test)] mod ..;`
-/// by the module above.
-fn is_test_file(root: &Path, file: &Path) -> Result<bool, String> {
+/// Whether the file, or a folder around it, is declared `#[cfg(test)] mod ..;` by the module above.
+fn is_test_file(root: &Path, file: &Path) -> bool {
     let mut module = file.with_extension("");
     if module.ends_with("mod") {
         module.pop();
     }
-    while module.iter().any(|part| part == "machine") {
+    while !module.ends_with("src") {
         let (Some(name), Some(folder)) = (module.file_name(), module.parent()) else { break };
-        for parent in [folder.with_extension("rs"), folder.join("mod.rs"), folder.join("lib.rs")] {
-            let Ok(code) = fs::read_to_string(root.join(&parent)) else { continue };
-            let all = source::tokens(&code);
-            let (_, test_files) = source::without_tests(&all);
+        let above = [
+            folder.with_extension("rs"),
+            folder.join("mod.rs"),
+            folder.join("lib.rs"),
+            folder.join("main.rs"),
+        ];
+        for code in above.iter().filter_map(|file| fs::read_to_string(root.join(file)).ok()) {
+            let (_, test_files) = source::without_tests(&source::tokens(&code));
             if test_files.iter().any(|test_file| name == *test_file) {
-                return Ok(true);
+                return true;
             }
         }
         module.pop();
     }
-    Ok(false)
+    false
 }
 
 /// The words of `code` that do not belong in a machine, with their lines.
@@ -347,6 +350,29 @@ mod tests {
             assert!(!is_pure_room(&Path::new("crates/x/src").join(file)), "{file}");
         }
         assert!(!is_pure_room(Path::new("crates/x/tests/machine.rs")));
+    }
+
+    #[test]
+    fn files_that_only_tests_compile_are_no_machines() {
+        let root = std::env::temp_dir().join(format!("xtask-layers-{}", std::process::id()));
+        let files = [
+            ("lib.rs", "mod machine;\n#[cfg(test)]\nmod tests;"),
+            ("machine.rs", "mod state;\n#[cfg(test)]\nmod model;"),
+            ("machine/state.rs", ""),
+            ("machine/model.rs", "mod deep;"),
+            ("machine/model/deep.rs", ""),
+            ("tests/mod.rs", "mod machine;"),
+            ("tests/machine.rs", ""),
+        ];
+        let source = root.join("crates/x/src");
+        for (file, code) in files {
+            fs::create_dir_all(source.join(file).parent().unwrap()).unwrap();
+            fs::write(source.join(file), code).unwrap();
+        }
+        let rooms = pure_rooms(&root).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let expected = ["machine.rs", "machine/state.rs"];
+        assert_eq!(rooms, expected.map(|file| Path::new("crates/x/src").join(file)));
     }
 
     #[test]

@@ -33,7 +33,9 @@ const fn step(
 }
 
 fn fmt(ci: &mut Ci) -> Result<(), String> {
-    ci.cargo(&["fmt", "--all", "--check"])
+    // Left to itself rustfmt colours its differences in a log, too.
+    let plain: &[&str] = if ci.is_plain() { &["--", "--color", "never"] } else { &[] };
+    ci.cargo(&[&["fmt", "--all", "--check"], plain].concat())
 }
 
 fn clippy(ci: &mut Ci) -> Result<(), String> {
