@@ -111,11 +111,11 @@ pub enum ProcessError {
     /// Called outside a tokio runtime.
     #[error("no tokio runtime here; call from within one")]
     NoRuntime,
-    /// The thread that starts processes could not be made, or is gone.
-    #[error("the thread that starts processes is not there")]
+    /// The thread that starts processes could not be made.
+    #[error("no thread to start processes from")]
     NoThread {
-        /// What the system said, where it refused.
-        source: Option<io::Error>,
+        /// What the system said.
+        source: io::Error,
     },
     /// The log file took not all of the output. The process was let run to its end.
     #[error("output lost: log file {} could not be written; free space or correct the path", path.display())]

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::exit::Status;
-use crate::spawner::Spawner;
+use crate::pool::Pool;
 
 /// A started process that leads its group, not yet reaped.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub(crate) struct Group {
     /// Taken only by `reap` and `drop`.
     leader: Option<Child>,
     pid: Pid,
-    spawner: Spawner,
+    pool: Pool,
 }
 
 impl Group {
-    pub(crate) fn new(leader: Child, spawner: Spawner) -> Self {
+    pub(crate) fn new(leader: Child, pool: Pool) -> Self {
         let pid = Pid::from_child(&leader);
-        Self { leader: Some(leader), pid, spawner }
+        Self { leader: Some(leader), pid, pool }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -109,7 +109,7 @@ impl Drop for Group {
             self.signal(Signal::KILL);
             // Its end takes a moment, or for ever where it hangs in the kernel: not waited for here.
             if !matches!(leader.try_wait(), Ok(Some(_))) {
-                self.spawner.reap_later(leader);
+                self.pool.reap_later(leader);
             }
         }
     }

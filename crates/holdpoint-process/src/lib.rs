@@ -39,6 +39,7 @@ mod machine;
 pub mod options;
 pub mod output;
 mod pipe;
+mod pool;
 mod run;
 pub mod spawner;
 pub mod tail;

@@ -1,28 +1,26 @@
-//! The thread that starts processes, and the handle to it.
+//! What callers hold to run commands.
 
-use std::io;
-use std::process::Child;
-use std::sync::mpsc;
+use std::io::ErrorKind::ExecutableFileBusy;
 use std::thread;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use holdpoint_core::Cancel;
 
 use crate::command::Command;
 use crate::error::ProcessError;
 use crate::exit::Exit;
 use crate::group::Group;
-use crate::launch;
 use crate::options::RunOptions;
 use crate::output::OutputSink;
-use crate::run;
-use holdpoint_core::Cancel;
+use crate::pool::Pool;
+use crate::{launch, run};
 
-/// Starts processes, all from one thread of its own. A clone is the same spawner.
+/// Starts processes, from threads of its own. A clone is the same spawner.
 ///
-/// A program makes one and keeps it. The thread lives as long as any handle or any run does: the
-/// system ties what it promises a child about its parent to the thread that started it. One
-/// thread also starts one process at a time, so that no child of ours ever holds a descriptor
-/// that another of our starts is about to execute (the "text file busy" race).
+/// A program makes one and keeps it. The threads live as long as any handle or any run does: the
+/// system ties what it promises a child about its parent to the thread that started it, and a
+/// runtime's workers may come and go. There are as many as processors, 4 to 8: a thread stands
+/// still while the child that it starts loads its program.
 ///
 /// ```
 /// use holdpoint_core::Cancel;
@@ -43,16 +41,16 @@ use holdpoint_core::Cancel;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Spawner {
-    requests: mpsc::Sender<Request>,
+    pool: Pool,
 }
 
-enum Request {
-    Spawn(Box<std::process::Command>, Spawner, oneshot::Sender<io::Result<Group>>),
-    Reap(Child),
-}
+/// A program that is open for writing is tried again so often, so far apart: another start of
+/// ours may hold a copy of a descriptor that the writer has closed, until it executes.
+const BUSY_RETRIES: u32 = 4;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Spawner {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// Also marks every descriptor that this process has inherited, besides the three standard
     /// ones, as not to be inherited further: children get 0, 1 and 2 only.
@@ -61,12 +59,9 @@ impl Spawner {
     /// [`ProcessError::NoThread`] where the system gives no thread.
     pub fn new() -> Result<Self, ProcessError> {
         close_fds::set_fds_cloexec_threadsafe(3, &[]);
-        let (requests, inbox) = mpsc::channel();
-        thread::Builder::new()
-            .name("holdpoint-spawn".into())
-            .spawn(move || serve(&inbox))
-            .map_err(|source| ProcessError::NoThread { source: Some(source) })?;
-        Ok(Self { requests })
+        let processors = thread::available_parallelism().map_or(2, usize::from);
+        let pool = Pool::new(processors.clamp(4, 8));
+        pool.map(|pool| Self { pool }).map_err(|source| ProcessError::NoThread { source })
     }
 
     /// Runs one command to its end: its process has ended, what it wrote was passed on, and it
@@ -104,46 +99,16 @@ impl Spawner {
     }
 
     async fn start(&self, command: &Command) -> Result<Group, ProcessError> {
-        let prepared = Box::new(launch::prepare(command)?);
-        let (reply, answer) = oneshot::channel();
-        let gone = || ProcessError::NoThread { source: None };
-        self.requests.send(Request::Spawn(prepared, self.clone(), reply)).map_err(|_| gone())?;
-        match answer.await {
-            Ok(Ok(group)) => Ok(group),
-            Ok(Err(refused)) => Err(launch::diagnose(command, refused)),
-            Err(_) => Err(gone()),
-        }
-    }
-
-    /// Reaps a killed child when it ends.
-    pub(crate) fn reap_later(&self, child: Child) {
-        let _ = self.requests.send(Request::Reap(child));
-    }
-}
-
-/// The thread. Ends with the last handle.
-fn serve(inbox: &mpsc::Receiver<Request>) {
-    // Children that outlive their group's handle are waited for on a second thread, made with
-    // the first of them: one that hangs in the kernel must not hold up a start.
-    let mut reaper: Option<mpsc::Sender<Child>> = None;
-    for request in inbox {
-        match request {
-            Request::Spawn(mut command, spawner, reply) => {
-                let started = command.spawn().map(|leader| Group::new(leader, spawner));
-                // An answer that nobody waits for any more is dropped, and its group killed.
-                let _ = reply.send(started);
-            }
-            Request::Reap(child) => {
-                let _ = reaper.get_or_insert_with(start_reaper).send(child);
+        let mut busy = 0;
+        loop {
+            match self.pool.start(Box::new(launch::prepare(command)?)).await {
+                Ok(group) => return Ok(group),
+                Err(refused) if refused.kind() == ExecutableFileBusy && busy < BUSY_RETRIES => {
+                    busy += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Err(refused) => return Err(launch::diagnose(command, refused)),
             }
         }
     }
-}
-
-fn start_reaper() -> mpsc::Sender<Child> {
-    let (children, inbox) = mpsc::channel::<Child>();
-    let reap = move || inbox.iter().for_each(|mut child| _ = child.wait());
-    // Without a thread they stay zombies until this process ends: nothing better is left.
-    let _ = thread::Builder::new().name("holdpoint-reap".into()).spawn(reap);
-    children
 }

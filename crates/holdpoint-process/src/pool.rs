@@ -1,0 +1,117 @@
+//! The threads that start processes, and the one that reaps those nobody waits for.
+//!
+//! # Invariants
+//! 1. A start that was accepted is answered, as long as its asker listens.
+//! 2. The threads end when the last handle is gone, not before: each start in the queue and each
+//!    group holds one.
+//! 3. The lock is never held while a process is started or waited for.
+
+use std::collections::VecDeque;
+use std::process::{Child, Command};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::{io, thread};
+
+use tokio::sync::oneshot;
+
+use crate::group::Group;
+
+/// A handle to the threads. A clone is the same pool.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool(Arc<LastHandle>);
+
+#[derive(Debug)]
+struct LastHandle(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    starts: VecDeque<Start>,
+    closed: bool,
+    reaper: Option<mpsc::Sender<Child>>,
+}
+
+#[derive(Debug)]
+struct Start {
+    command: Box<Command>,
+    pool: Pool,
+    reply: oneshot::Sender<io::Result<Group>>,
+}
+
+impl Pool {
+    /// Starts the threads, at least one.
+    pub(crate) fn new(threads: usize) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let pool = Self(Arc::new(LastHandle(shared.clone())));
+        for number in 0..threads.max(1) {
+            let shared = shared.clone();
+            let thread = thread::Builder::new().name(format!("holdpoint-spawn-{number}"));
+            match thread.spawn(move || shared.serve()) {
+                Ok(_) => {}
+                // One is enough to work with.
+                Err(_) if number > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pool)
+    }
+
+    /// Starts a process. Dropping the future kills what was started for it.
+    pub(crate) async fn start(&self, command: Box<Command>) -> io::Result<Group> {
+        let (reply, answer) = oneshot::channel();
+        self.0.0.lock().starts.push_back(Start { command, pool: self.clone(), reply });
+        self.0.0.changed.notify_one();
+        answer.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it is gone")))
+    }
+
+    /// Reaps a child when it ends, on a thread of its own, made with the first such child: it may
+    /// hang in the kernel, and must hold up neither a start nor the caller.
+    pub(crate) fn reap_later(&self, child: Child) {
+        let mut state = self.0.0.lock();
+        let reaper = state.reaper.get_or_insert_with(|| {
+            let (children, inbox) = mpsc::channel::<Child>();
+            let reap = move || inbox.iter().for_each(|mut child| _ = child.wait());
+            // Without a thread they stay zombies until this process ends: nothing better is left.
+            let _ = thread::Builder::new().name("holdpoint-reap".into()).spawn(reap);
+            children
+        });
+        let _ = reaper.send(child);
+    }
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn serve(&self) {
+        while let Some(Start { mut command, pool, reply }) = self.next() {
+            let started = command.spawn().map(|leader| Group::new(leader, pool));
+            // An answer that nobody waits for any more is dropped, and its group killed.
+            let _ = reply.send(started);
+        }
+    }
+
+    fn next(&self) -> Option<Start> {
+        let mut state = self.lock();
+        loop {
+            match state.starts.pop_front() {
+                None if state.closed => return None,
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                start => return start,
+            }
+        }
+    }
+
+    /// Nothing panics under the lock but for want of memory; the state is whole even then.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
