@@ -371,7 +371,7 @@ mod tests {
         }
         let rooms = pure_rooms(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        let expected = ["machine.rs", "machine/state.rs"];
+        let expected = ["machine/state.rs", "machine.rs"];
         assert_eq!(rooms, expected.map(|file| Path::new("crates/x/src").join(file)));
     }
 
