@@ -195,45 +195,4 @@ mod token {
             self.0.token.clone()
         }
     }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn core_007_first_cause_is_kept_and_the_tree_isolates_siblings() {
-            let root = Cancel::new();
-            let (left, right) = (root.child(), root.child());
-            let leaf = left.child();
-            assert!(left.cancel(CancelCode::Timeout, "5s"));
-            assert!(!left.cancel(CancelCode::User, "late"));
-            assert!(leaf.is_cancelled());
-            assert_eq!(leaf.cause().unwrap().code, CancelCode::Timeout);
-            assert!(!root.is_cancelled() && !right.is_cancelled());
-            assert!(root.cancel(CancelCode::Shutdown, "bye"));
-            assert_eq!(&*leaf.cause().unwrap().text, "5s");
-            assert_eq!(&*right.cause().unwrap().text, "bye");
-            assert!(!right.cancel(CancelCode::User, "late"));
-        }
-
-        #[test]
-        fn core_007_a_child_made_after_the_cancel_is_cancelled_with_its_cause() {
-            let root = Cancel::new();
-            root.cancel(CancelCode::User, "stop");
-            let child = root.child();
-            assert!(child.is_cancelled());
-            assert_eq!(&*child.cause().unwrap().text, "stop");
-        }
-
-        #[tokio::test]
-        async fn core_007_waiting_returns_the_cause_and_the_bare_token_counts_as_user() {
-            let root = Cancel::new();
-            let waiter = tokio::spawn({
-                let child = root.child();
-                async move { child.cancelled().await }
-            });
-            root.token().cancel();
-            assert_eq!(waiter.await.unwrap().code, CancelCode::User);
-        }
-    }
 }

@@ -25,6 +25,8 @@ pub mod id;
 pub mod name;
 mod rfc3339;
 pub mod session;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::{Backoff, BackoffError};
 #[cfg(feature = "tokio")]

@@ -4,68 +4,6 @@ use super::kind::EventKind;
 use crate::name::TaskName;
 
 impl EventKind {
-    /// The kind's name as it is serialised: `"session_paused"`.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::SessionPlanned { .. } => "session_planned",
-            Self::SessionStarted { .. } => "session_started",
-            Self::SessionPaused => "session_paused",
-            Self::SessionQuestion(_) => "session_question",
-            Self::SessionAnswered { .. } => "session_answered",
-            Self::SessionQuestionWithdrawn { .. } => "session_question_withdrawn",
-            Self::SessionResumed { .. } => "session_resumed",
-            Self::SessionCancelRequested(_) => "session_cancel_requested",
-            Self::SessionSuspended(_) => "session_suspended",
-            Self::SessionProgress { .. } => "session_progress",
-            Self::SessionDone { .. } => "session_done",
-            Self::SessionFailed(_) => "session_failed",
-            Self::SessionCancelled(_) => "session_cancelled",
-            Self::TaskStarted { .. } => "task_started",
-            Self::TaskHit { .. } => "task_hit",
-            Self::TaskMiss { .. } => "task_miss",
-            Self::TaskRetry { .. } => "task_retry",
-            Self::TaskQuestion { .. } => "task_question",
-            Self::HoldWaiting { .. } => "hold_waiting",
-            Self::HoldAcquired { .. } => "hold_acquired",
-            Self::HoldReleased { .. } => "hold_released",
-            Self::ProcessStarted { .. } => "process_started",
-            Self::ProcessExited { .. } => "process_exited",
-            Self::TaskSucceeded { .. } => "task_succeeded",
-            Self::TaskFailed { .. } => "task_failed",
-            Self::TaskErrored { .. } => "task_errored",
-            Self::TaskSkipped { .. } => "task_skipped",
-            Self::TaskCancelled { .. } => "task_cancelled",
-            Self::ScheduleAdded => "schedule_added",
-            Self::ScheduleReplaced => "schedule_replaced",
-            Self::ScheduleRemoved => "schedule_removed",
-            Self::SchedulePaused => "schedule_paused",
-            Self::ScheduleResumed => "schedule_resumed",
-            Self::ScheduleFired { .. } => "schedule_fired",
-            Self::ScheduleSkipped { .. } => "schedule_skipped",
-            Self::ScheduleSucceeded { .. } => "schedule_succeeded",
-            Self::ScheduleFailed { .. } => "schedule_failed",
-            Self::ScheduleCancelled { .. } => "schedule_cancelled",
-            Self::ScheduleInterrupted { .. } => "schedule_interrupted",
-            Self::ScheduleBackoff { .. } => "schedule_backoff",
-            Self::ScheduleTripped { .. } => "schedule_tripped",
-            Self::ScheduleReset => "schedule_reset",
-            Self::ScheduleClockStepped { .. } => "schedule_clock_stepped",
-            Self::BatchStarted { .. } => "batch_started",
-            Self::BatchItemQueued { .. } => "batch_item_queued",
-            Self::BatchItemStarted { .. } => "batch_item_started",
-            Self::BatchItemRetry { .. } => "batch_item_retry",
-            Self::BatchItemParked { .. } => "batch_item_parked",
-            Self::BatchItemUnparked { .. } => "batch_item_unparked",
-            Self::BatchItemFinished { .. } => "batch_item_finished",
-            Self::BatchLimitChanged { .. } => "batch_limit_changed",
-            Self::BatchPaused => "batch_paused",
-            Self::BatchResumed => "batch_resumed",
-            Self::BatchCancelRequested(_) => "batch_cancel_requested",
-            Self::BatchEnded { .. } => "batch_ended",
-        }
-    }
-
     /// Whether this is the end of its session's attempt: the last event until a retry.
     #[must_use]
     pub const fn ends_session(&self) -> bool {
@@ -87,4 +25,80 @@ impl EventKind {
             _ => None,
         }
     }
+}
+
+/// One table for all kinds: the compiler refuses it where one is missing.
+macro_rules! names {
+    ($($kind:ident = $name:literal,)*) => {
+        impl EventKind {
+            /// The kind's name as it is serialised: `"session_paused"`.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$kind { .. } => $name,)*
+                }
+            }
+
+            #[cfg(all(test, feature = "serde"))]
+            pub(crate) const NAMES: &[&str] = &[$($name),*];
+        }
+    };
+}
+
+names! {
+    SessionPlanned = "session_planned",
+    SessionStarted = "session_started",
+    SessionPaused = "session_paused",
+    SessionQuestion = "session_question",
+    SessionAnswered = "session_answered",
+    SessionQuestionWithdrawn = "session_question_withdrawn",
+    SessionResumed = "session_resumed",
+    SessionCancelRequested = "session_cancel_requested",
+    SessionSuspended = "session_suspended",
+    SessionProgress = "session_progress",
+    SessionDone = "session_done",
+    SessionFailed = "session_failed",
+    SessionCancelled = "session_cancelled",
+    TaskStarted = "task_started",
+    TaskHit = "task_hit",
+    TaskMiss = "task_miss",
+    TaskRetry = "task_retry",
+    TaskQuestion = "task_question",
+    HoldWaiting = "hold_waiting",
+    HoldAcquired = "hold_acquired",
+    HoldReleased = "hold_released",
+    ProcessStarted = "process_started",
+    ProcessExited = "process_exited",
+    TaskSucceeded = "task_succeeded",
+    TaskFailed = "task_failed",
+    TaskErrored = "task_errored",
+    TaskSkipped = "task_skipped",
+    TaskCancelled = "task_cancelled",
+    ScheduleAdded = "schedule_added",
+    ScheduleReplaced = "schedule_replaced",
+    ScheduleRemoved = "schedule_removed",
+    SchedulePaused = "schedule_paused",
+    ScheduleResumed = "schedule_resumed",
+    ScheduleFired = "schedule_fired",
+    ScheduleSkipped = "schedule_skipped",
+    ScheduleSucceeded = "schedule_succeeded",
+    ScheduleFailed = "schedule_failed",
+    ScheduleCancelled = "schedule_cancelled",
+    ScheduleInterrupted = "schedule_interrupted",
+    ScheduleBackoff = "schedule_backoff",
+    ScheduleTripped = "schedule_tripped",
+    ScheduleReset = "schedule_reset",
+    ScheduleClockStepped = "schedule_clock_stepped",
+    BatchStarted = "batch_started",
+    BatchItemQueued = "batch_item_queued",
+    BatchItemStarted = "batch_item_started",
+    BatchItemRetry = "batch_item_retry",
+    BatchItemParked = "batch_item_parked",
+    BatchItemUnparked = "batch_item_unparked",
+    BatchItemFinished = "batch_item_finished",
+    BatchLimitChanged = "batch_limit_changed",
+    BatchPaused = "batch_paused",
+    BatchResumed = "batch_resumed",
+    BatchCancelRequested = "batch_cancel_requested",
+    BatchEnded = "batch_ended",
 }
