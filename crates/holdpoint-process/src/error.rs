@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use holdpoint_core::Retryable;
+use holdpoint_core::{CancelInfo, Retryable};
 
 use crate::exit::Exit;
 use crate::output::Stream;
@@ -107,6 +107,12 @@ pub enum ProcessError {
         program: OsString,
         /// What the system said.
         source: io::Error,
+    },
+    /// The cancel came first. Nothing was started, or it was killed while it was.
+    #[error("cancelled before it started ({cause})")]
+    Cancelled {
+        /// The cause of the cancel.
+        cause: CancelInfo,
     },
     /// Called outside a tokio runtime.
     #[error("no tokio runtime here; call from within one")]

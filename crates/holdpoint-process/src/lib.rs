@@ -5,8 +5,9 @@
 //! Unix systems; elsewhere it does not build.
 //!
 //! Reading order: [`command`], [`environment`], [`spawner`] (what callers use), [`exit`] (what
-//! the end means), [`output`] and [`tail`]; then inside, `launch` (a command becomes a process,
-//! a refusal an error), `group`, `machine` (all decisions), `run` (its driver).
+//! the end means), [`output`], [`tail`] and [`present`]; then inside, `launch` (a command becomes
+//! a process, a refusal an error), `pool` (the threads that start it), `group`, `machine` (all
+//! decisions), `run` (its driver).
 //!
 //! ```
 //! use holdpoint_core::Cancel;
@@ -31,6 +32,7 @@ compile_error!("holdpoint-process needs a Unix system; the engines build without
 pub mod command;
 pub mod environment;
 pub mod error;
+mod escape;
 pub mod exit;
 mod group;
 mod launch;
@@ -40,6 +42,7 @@ pub mod options;
 pub mod output;
 mod pipe;
 mod pool;
+pub mod present;
 mod run;
 pub mod spawner;
 pub mod tail;
@@ -48,8 +51,10 @@ mod watch;
 pub use command::{Action, Command};
 pub use environment::{Environment, TaskVariables};
 pub use error::{ProcessError, SystemLimit};
+pub use escape::escape;
 pub use exit::{Exit, Failure, Status, Verdict, verdict};
 pub use options::RunOptions;
 pub use output::{Line, LineEnd, LineSplitter, MAX_LINE, OutputSink, Stream};
+pub use present::{Prefix, Rendering, write_block, write_line};
 pub use spawner::Spawner;
 pub use tail::Tail;

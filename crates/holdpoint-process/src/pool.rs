@@ -1,7 +1,8 @@
 //! The threads that start processes, and the one that reaps those nobody waits for.
 //!
 //! # Invariants
-//! 1. A start that was accepted is answered, as long as its asker listens.
+//! 1. A start that was accepted is answered as long as its asker listens; afterwards nothing is
+//!    started, or what was started is killed.
 //! 2. The threads end when the last handle is gone, not before: each start in the queue and each
 //!    group holds one.
 //! 3. The lock is never held while a process is started or waited for.
@@ -93,8 +94,11 @@ impl Drop for LastHandle {
 impl Shared {
     fn serve(&self) {
         while let Some(Start { mut command, pool, reply }) = self.next() {
+            if reply.is_closed() {
+                continue;
+            }
             let started = command.spawn().map(|leader| Group::new(leader, pool));
-            // An answer that nobody waits for any more is dropped, and its group killed.
+            // An answer that nobody takes any more is dropped, and its group killed.
             let _ = reply.send(started);
         }
     }

@@ -71,8 +71,8 @@ impl Spawner {
     /// command's log file. Output that somebody else still holds after the end is waited for
     /// no longer than the drain (PROC-004). `cancel` sends SIGTERM to the process's group and,
     /// after the grace, SIGKILL; the call then returns within the grace and one second
-    /// (PROC-003). A cancel that was there before the start prevents nothing but is obeyed at
-    /// once. What the end means says [`Exit::verdict`].
+    /// (PROC-003). Where the cancel came before the start, nothing is started. What the end
+    /// means says [`Exit::verdict`].
     ///
     /// # Errors
     /// Whatever keeps the process from being started, observed or recorded; see
@@ -94,7 +94,11 @@ impl Spawner {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ProcessError::NoRuntime);
         }
-        let group = self.start(command).await?;
+        let group = tokio::select! {
+            biased;
+            cause = cancel.cancelled() => return Err(ProcessError::Cancelled { cause }),
+            started = self.start(command) => started?,
+        };
         run::accompany(group, command, sink, cancel, options).await
     }
 
