@@ -291,6 +291,9 @@ fn print_summary(
     }
     println!("{:<10} {:<8} {:>12}", "all", "", seconds(total));
 
+    if commands.is_empty() {
+        return;
+    }
     println!("\n{}", style.bold("where the time went"));
     let mut slowest: Vec<_> = commands.iter().collect();
     slowest.sort_by_key(|(_, _, time)| std::cmp::Reverse(*time));
