@@ -27,10 +27,10 @@ use crate::workspace;
 /// Folders of the root that hold Rust code.
 const CODE: [&str; 4] = ["benches", "crates", "examples", "xtask"];
 
-/// Checks the contract. `passed`, where given, are the names of tests that ran and passed just now:
+/// Prints the table and checks the contract. `passed`, where given, are the names of tests that ran and passed just now:
 /// then a test that was written but not run (a file nobody declares, a feature that is off) proves
 /// nothing.
-pub(crate) fn check(root: &Path, passed: Option<&BTreeSet<String>>) -> Result<String, String> {
+pub(crate) fn check(root: &Path, passed: Option<&BTreeSet<String>>) -> Result<(), String> {
     let mut contract = Contract::default();
     let folder = root.join("docs/contract");
     for file in workspace::files(&folder, "md")? {
@@ -45,7 +45,11 @@ pub(crate) fn check(root: &Path, passed: Option<&BTreeSet<String>>) -> Result<St
         }
     }
     let (table, faults) = contract.compare(&tests, passed);
-    if faults.is_empty() { Ok(table) } else { Err(format!("{table}\n\n{}", faults.join("\n"))) }
+    println!("{table}");
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} faults in the contract\n{}", faults.len(), faults.join("\n")))
 }
 
 fn read(file: &Path) -> Result<String, String> {

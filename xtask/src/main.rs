@@ -24,13 +24,16 @@ fn main() -> ExitCode {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
+    let is_help = |word: &str| matches!(word, "help" | "-h" | "--help");
     let result = match command {
-        "ci" if rest.iter().any(|argument| is_help(argument)) => print(Ok(help())),
+        word if is_help(word) || rest.iter().any(|word| is_help(word)) => {
+            println!("{}", help());
+            Ok(ExitCode::SUCCESS)
+        }
         "bench" => bench::run(rest),
         "ci" => ci::run(rest),
-        "contract" if rest.is_empty() => print(contract::check(&workspace::root(), None)),
-        "layers" if rest.is_empty() => print(layers::check(&workspace::root())),
-        word if word == "help" || is_help(word) => print(Ok(help())),
+        "contract" if rest.is_empty() => contract::check(&workspace::root(), None).map(success),
+        "layers" if rest.is_empty() => layers::check(&workspace::root()).map(success),
         _ => Err(format!("no command `{}`\n\n{}", arguments.join(" "), help())),
     };
     result.unwrap_or_else(|message| {
@@ -39,13 +42,8 @@ fn main() -> ExitCode {
     })
 }
 
-fn is_help(argument: &str) -> bool {
-    matches!(argument, "-h" | "--help")
-}
-
-fn print(result: Result<String, String>) -> Result<ExitCode, String> {
-    println!("{}", result?);
-    Ok(ExitCode::SUCCESS)
+fn success((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 fn help() -> String {
