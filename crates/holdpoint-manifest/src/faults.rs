@@ -40,6 +40,11 @@ impl<'s> Faults<'s> {
         self.kept.push(Diagnostic::new(self.source, kind, location, message.into(), help()));
     }
 
+    /// How many faults were found.
+    pub(crate) fn count(&self) -> usize {
+        self.kept.len() + self.left_out
+    }
+
     /// A fault of [`Kind::Invalid`].
     pub(crate) fn invalid(&mut self, location: Location, message: impl Into<String>) {
         self.add(Kind::Invalid, location, message, || None);
@@ -75,6 +80,9 @@ impl<'s> Faults<'s> {
 
 /// A text of the manifest in backticks, cut where it is long.
 pub(crate) fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "`\"\"`".into();
+    }
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("`{}…`", &text[..end]),
         None => format!("`{text}`"),
@@ -89,8 +97,10 @@ pub(crate) fn nearest<'c>(
     if candidates.len() > SEARCHED || text.len() > 2 * holdpoint_core::name::MAX_NAME_LEN {
         return None;
     }
-    // One slip in three letters; a short word has room for one. A swap of neighbours is one slip.
-    let far = 1 + text.chars().count().max(3) / 3;
+    // One slip in three letters; a short word has room for one, but something must be the same.
+    // A swap of neighbours is one slip.
+    let length = text.chars().count();
+    let far = length.min(1 + length.max(3) / 3);
     candidates
         .filter(|candidate| candidate.len().abs_diff(text.len()) < far)
         .map(|candidate| (strsim::osa_distance(text, candidate), candidate))

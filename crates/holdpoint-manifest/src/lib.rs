@@ -42,6 +42,9 @@ mod read;
 mod source;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 pub use diagnostic::{Diagnostic, Diagnostics, Kind};
 pub use find::{FindError, find};
 pub use load::LoadError;

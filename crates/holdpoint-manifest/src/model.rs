@@ -13,6 +13,7 @@ use std::time::Duration;
 use holdpoint_core::{Backoff, Name};
 
 use crate::diagnostic::Diagnostic;
+use crate::faults::nearest;
 use crate::location::{Located, Location};
 use crate::source::Source;
 
@@ -80,6 +81,22 @@ impl Manifest {
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// The task that may have been meant by `name`, which is none: for "did you mean".
+    ///
+    /// ```
+    /// use holdpoint_manifest::Manifest;
+    ///
+    /// let manifest = Manifest::parse("holdpoint.yaml", "tasks: { build: make, test: make test }")?;
+    /// assert_eq!(manifest.nearest_task("biuld").unwrap().as_str(), "build");
+    /// assert!(manifest.nearest_task("deploy").is_none());
+    /// # Ok::<(), holdpoint_manifest::Diagnostics>(())
+    /// ```
+    #[must_use]
+    pub fn nearest_task(&self, name: &str) -> Option<&Name> {
+        let near = nearest(name, self.tasks.iter().map(|task| task.name.value.as_str()))?;
+        self.task(near).map(|task| &task.name.value)
     }
 
     /// The manifest's file, absolute.

@@ -1,7 +1,7 @@
 //! YAML text to [`Node`]s. The only file that knows which YAML library there is.
 //!
 //! What is refused here, with a place: what is not YAML, more than one document, a key twice in
-//! one mapping, custom tags, nesting deeper than 64, and aliases that grow out of proportion to
+//! one mapping, custom tags, nesting deeper than 16, and aliases that grow out of proportion to
 //! the text that holds them.
 
 use std::borrow::Cow;
@@ -16,12 +16,14 @@ use serde_yaml::{
 };
 
 use crate::diagnostic::{Diagnostic, Kind};
+use crate::faults::quoted;
 use crate::location::Location;
 use crate::node::{Node, Value};
 use crate::source::Source;
 
-/// The deepest nesting of lists and mappings.
-const MAX_DEPTH: usize = 64;
+/// The deepest nesting of lists and mappings. No key of a manifest needs more than six; the reader
+/// is recursive, and without optimisation takes some 40 KiB of stack a level.
+const MAX_DEPTH: usize = 16;
 
 /// The most values in a manifest, those that come through aliases included. A task takes about
 /// ten, so this is room for 400,000 of them, and bounds the memory of a hostile file.
@@ -36,12 +38,13 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<Node<'_>, Diagnostic> {
 fn options(bytes: usize) -> Options {
     // What aliases add is bounded by the size of the text that holds them: a task that merges
     // common settings passes, and a nest of aliases cannot grow past its file.
-    let alias_events = 10_000 + bytes / 4;
+    let alias_events = 100_000 + 4 * bytes;
     let limits: AliasLimits = serde_yaml::alias_limits! { max_total_replayed_events: alias_events };
     // Every other count is bounded by the file's size or by `MAX_NODES`; the ratio would refuse
     // one anchor that a hundred tasks use.
     let budget: Option<Budget> = serde_yaml::budget! {
         max_depth: MAX_DEPTH,
+        flow_nesting_limit: MAX_DEPTH,
         max_nodes: MAX_NODES,
         max_events: usize::MAX,
         max_aliases: usize::MAX,
@@ -153,7 +156,7 @@ fn diagnostic(source: &Arc<Source>, error: &Error) -> Diagnostic {
     let place = error.location().map_or(Location::new(1, 1), location);
     let (message, help) = match innermost(error) {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
-            (format!("the key `{key}` stands twice in this mapping"), None)
+            (format!("the key {} stands twice in this mapping", quoted(key)), None)
         }
         Error::DuplicateMappingKey { .. } => ("this key stands twice in its mapping".into(), None),
         Error::MultipleDocuments { .. } => {
@@ -175,7 +178,19 @@ fn diagnostic(source: &Arc<Source>, error: &Error) -> Diagnostic {
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
             ("this alias contains itself".into(), None)
         }
-        Error::UnsupportedTag { tag, .. } => (format!("the tag `{tag}` has no meaning here"), None),
+        Error::UnsupportedTag { tag, .. } => {
+            (format!("the tag {} has no meaning here", quoted(tag)), None)
+        }
+        Error::InvalidScalar { .. }
+        | Error::InvalidBooleanStrict { .. }
+        | Error::InvalidBinaryBase64 { .. }
+        | Error::BinaryNotUtf8 { .. }
+        | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
+            ("this value is not what its tag says".into(), None)
+        }
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
+            ("`<<` takes a mapping or a list of mappings".into(), None)
+        }
         Error::ExternalMessage { source, msg, .. } => match source.as_ref() {
             ExternalMessageSource::Parser(error) => syntax(error.kind(), msg),
             _ => (msg.clone(), None),
@@ -194,11 +209,27 @@ fn too_deep() -> Wording {
 fn syntax(kind: &ErrorKind, message: &str) -> Wording {
     let help = match kind {
         ErrorKind::RecursionLimitExceeded => return too_deep(),
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => {
+            return (
+                format!("the control character {} is not allowed", character.escape_unicode()),
+                None,
+            );
+        }
+        ErrorKind::UnexpectedCharacter { character } => {
+            let message = format!("a text without quotes cannot begin with {character:?}");
+            return (message, Some("put the text in quotes if it is meant literally"));
+        }
+        ErrorKind::ExpectedDocumentStart => {
+            return ("here a document would have to begin, with `---`".into(), None);
+        }
+        ErrorKind::MappingValueNotAllowed => Some(
+            "a colon and a space make a mapping: put the text in quotes if it is meant literally",
+        ),
         ErrorKind::TabNotAllowed
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabInIndentation => Some("YAML is indented by spaces only"),
-        ErrorKind::UnexpectedCharacter { .. } | ErrorKind::MappingValueNotAllowed => {
-            Some("put the text in quotes if it is meant literally")
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation => {
+            Some("the keys of one mapping begin in the same column")
         }
         _ => None,
     };

@@ -58,7 +58,10 @@ impl Refusal {
         match self {
             Self::NoUnit => (
                 format!("{key} is a duration: {shown} has no unit"),
-                Some(format!("write `{0}s` for seconds or `{0}m` for minutes", text.trim())),
+                Some(match text.trim() {
+                    "0" => "write `0s`".into(),
+                    number => format!("write `{number}s` for seconds or `{number}m` for minutes"),
+                }),
             ),
             Self::Calendar => (
                 format!("{key} is a duration: months and years have no fixed length"),

@@ -1,14 +1,16 @@
 //! `holds:` of a task, and the names of holds.
 
 use crate::faults::quoted;
-use crate::location::Located;
+use crate::location::{Located, Location};
 use crate::model::{HoldMode, HoldName, HoldScope, HoldUse};
 use crate::node::{Node, Value};
 
 use super::Reader;
-use super::keys::Keys;
+use super::keys::{Entries, Keys};
 
 const HOLD: Keys = Keys { of: "a hold", known: &["name", "shared", "units"], later: &[] };
+
+const HOLD_NAME: &str = "the name of a hold";
 
 impl Reader<'_> {
     /// The uses of a task. That none stands twice is checked with all else about holds.
@@ -18,25 +20,31 @@ impl Reader<'_> {
     }
 
     fn hold_use(&mut self, node: &Node<'_>) -> Option<HoldUse> {
-        let Value::Map(map) = &node.value else {
-            let hold = self.hold_name("a hold", node)?;
-            return Some(HoldUse {
-                hold: hold.value,
-                mode: HoldMode::Exclusive,
-                location: hold.location,
-            });
-        };
+        match &node.value {
+            Value::Map(map) => self.hold_entries(node.location, map),
+            Value::Null | Value::List(_) => {
+                self.wrong_type("a hold", "a name or a mapping", node);
+                None
+            }
+            Value::Text(_) | Value::Bool(_) | Value::Number => {
+                let Located { value: hold, location } = self.hold_name(node)?;
+                Some(HoldUse { hold, mode: HoldMode::Exclusive, location })
+            }
+        }
+    }
+
+    fn hold_entries(&mut self, at: Location, map: &[(Node<'_>, Node<'_>)]) -> Option<HoldUse> {
         let (mut name, mut shared, mut units) = (None, None, None);
-        let mut named = false;
-        for (key, _, value) in self.entries(&HOLD, map) {
+        let Entries { entries, complete } = self.entries(&HOLD, map);
+        if complete && !entries.iter().any(|(key, ..)| *key == "name") {
+            self.faults.invalid(at, "a hold needs a `name`");
+        }
+        for (key, _, value) in entries {
             match key {
-                "name" => (named, name) = (true, self.hold_name("`name`", value)),
+                "name" => name = self.hold_name(value),
                 "shared" => shared = self.boolean("`shared`", value),
                 _ => units = Some((self.positive("`units`", value)?, value.location)),
             }
-        }
-        if !named {
-            self.faults.invalid(node.location, "a hold needs a `name`");
         }
         let name = name?;
         let mode = match (shared, units) {
@@ -52,13 +60,14 @@ impl Reader<'_> {
     }
 
     /// `name` or `~:name` (HOLD-001).
-    pub(super) fn hold_name(&mut self, key: &str, node: &Node<'_>) -> Option<Located<HoldName>> {
-        let text = self.text(key, node)?;
+    pub(super) fn hold_name(&mut self, node: &Node<'_>) -> Option<Located<HoldName>> {
+        let text = self.text(HOLD_NAME, node)?;
         let (scope, name) = match text.split_once(':') {
             None => (HoldScope::Workspace, text),
             Some(("~", name)) => (HoldScope::Project, name),
             Some(_) => {
-                let message = format!("{key} is written `name` or `~:name`, not {}", quoted(text));
+                let message =
+                    format!("{HOLD_NAME} is written `name` or `~:name`, not {}", quoted(text));
                 self.faults.invalid(node.location, message);
                 return None;
             }
@@ -66,7 +75,7 @@ impl Reader<'_> {
         match name.parse() {
             Ok(name) => Some(Located::new(HoldName { scope, name }, node.location)),
             Err(error) => {
-                self.bad_name(key, node, name, &error);
+                self.bad_name(HOLD_NAME, node, name, &error);
                 None
             }
         }

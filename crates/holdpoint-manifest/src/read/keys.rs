@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Kind;
 use crate::faults::{listed, nearest, quoted};
+use crate::location::Location;
 use crate::node::{Node, Value};
 
 use super::Reader;
@@ -15,22 +16,32 @@ pub(super) struct Keys {
     pub(super) later: &'static [&'static str],
 }
 
+/// The entries of a mapping that have a known key.
+pub(super) struct Entries<'n, 'a> {
+    /// The key, where it stands, the value.
+    pub(super) entries: Vec<(&'static str, Location, &'n Node<'a>)>,
+    /// Whether all keys were known. Where one was not, nothing is said about a key that is
+    /// missing: most likely it is there, misspelled.
+    pub(super) complete: bool,
+}
+
 impl Reader<'_> {
     /// The entries of a mapping with the keys of `keys`. Other keys are faults.
     pub(super) fn entries<'n, 'a>(
         &mut self,
         keys: &Keys,
         map: &'n [(Node<'a>, Node<'a>)],
-    ) -> Vec<(&'static str, &'n Node<'a>, &'n Node<'a>)> {
+    ) -> Entries<'n, 'a> {
         let mut entries = Vec::with_capacity(map.len());
+        let before = self.faults.count();
         for (key, value) in map {
             let Some(text) = self.text("a key", key) else { continue };
             match keys.known.iter().find(|known| **known == text) {
-                Some(known) => entries.push((*known, key, value)),
-                None => self.unknown(keys, key, &text),
+                Some(known) => entries.push((*known, key.location, value)),
+                None => self.unknown(keys, key, text),
             }
         }
-        entries
+        Entries { entries, complete: self.faults.count() == before }
     }
 
     fn unknown(&mut self, keys: &Keys, key: &Node<'_>, text: &str) {

@@ -7,12 +7,12 @@ use holdpoint_core::Name;
 
 use crate::diagnostic::Kind;
 use crate::faults::quoted;
-use crate::location::Located;
+use crate::location::{Located, Location};
 use crate::model::{Jobs, Limits, Task};
 use crate::node::{Node, Value};
 
 use super::Reader;
-use super::keys::Keys;
+use super::keys::{Entries, Keys};
 
 /// The version of the manifest's form that this program reads.
 const VERSION: u32 = 1;
@@ -40,7 +40,8 @@ impl Reader<'_> {
         let map = match &root.value {
             Value::Map(map) => map,
             Value::Null => {
-                self.faults.add(Kind::Invalid, root.location, "the manifest is empty", || {
+                let start = Location::new(1, 1);
+                self.faults.add(Kind::Invalid, start, "the manifest is empty", || {
                     Some("the least it needs is `tasks: { hello: echo hello }`".into())
                 });
                 return draft;
@@ -53,19 +54,19 @@ impl Reader<'_> {
         if !self.version_is_ours(map) {
             return draft;
         }
-        let mut has_tasks = false;
-        for (key, _, value) in self.entries(&TOP, map) {
+        let Entries { entries, complete } = self.entries(&TOP, map);
+        if complete && !entries.iter().any(|(key, ..)| *key == "tasks") {
+            self.faults.invalid(root.location, "a manifest needs `tasks`");
+        }
+        for (key, _, value) in entries {
             match key {
                 "version" => {}
                 "default" => {
                     draft.default = self.distinct(key, "a list of tasks", value, Self::task_name);
                 }
                 "limits" => draft.limits = self.limits(value),
-                _ => (has_tasks, draft.tasks) = (true, self.tasks(value)),
+                _ => draft.tasks = self.tasks(value),
             }
-        }
-        if !has_tasks {
-            self.faults.invalid(root.location, "a manifest needs `tasks`");
         }
         draft
     }
@@ -107,19 +108,16 @@ impl Reader<'_> {
         let mut limits = Limits::default();
         let entries =
             self.named_entries("`limits`", "a mapping with `jobs`, `tags`, `holds`", node);
-        for (key, _, value) in self.entries(&LIMITS, entries) {
+        for (key, _, value) in self.entries(&LIMITS, entries).entries {
             match key {
                 "jobs" => limits.jobs = self.jobs(value),
                 "tags" => {
                     let takes = "a mapping of tags to their slots";
-                    limits.tags =
-                        self.caps("`tags`", takes, value, |reader, key| reader.name("a tag", key));
+                    limits.tags = self.caps("`tags`", takes, value, Self::tag);
                 }
                 _ => {
                     let takes = "a mapping of holds to their units";
-                    limits.holds = self.caps("`holds`", takes, value, |reader, key| {
-                        reader.hold_name("the name of a hold", key)
-                    });
+                    limits.holds = self.caps("`holds`", takes, value, Self::hold_name);
                 }
             }
         }
@@ -142,7 +140,7 @@ impl Reader<'_> {
         key: &str,
         takes: &str,
         node: &Node<'_>,
-        name: impl Fn(&mut Self, &Node<'_>) -> Option<Located<K>>,
+        name: fn(&mut Self, &Node<'_>) -> Option<Located<K>>,
     ) -> BTreeMap<K, Located<NonZeroU32>> {
         let mut caps = BTreeMap::new();
         for (at, value) in self.named_entries(key, takes, node) {

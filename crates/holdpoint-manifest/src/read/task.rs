@@ -14,7 +14,7 @@ use crate::model::{Action, Retry, Task};
 use crate::node::{Node, Value};
 
 use super::Reader;
-use super::keys::Keys;
+use super::keys::{Entries, Keys};
 
 const TASK: Keys = Keys {
     of: "a task",
@@ -100,11 +100,15 @@ impl Reader<'_> {
 
     fn task_entries(&mut self, task: &mut Task, map: &[(Node<'_>, Node<'_>)]) {
         let (mut run, mut exec) = (None, None);
-        for (key, at, value) in self.entries(&TASK, map) {
+        let Entries { entries, complete } = self.entries(&TASK, map);
+        if complete {
+            self.does_something(task, &entries);
+        }
+        for (key, at, value) in entries {
             match key {
                 "desc" => task.desc = self.text("`desc`", value).map(str::to_owned),
-                "run" => run = Some((at.location, self.run(value))),
-                "exec" => exec = Some((at.location, self.exec(value))),
+                "run" => run = Some((at, self.run(value))),
+                "exec" => exec = Some((at, self.exec(value))),
                 "dir" => task.dir = self.dir(value),
                 "needs" => task.needs = self.tasks_of(key, value),
                 "after" => task.after = self.tasks_of(key, value),
@@ -132,33 +136,28 @@ impl Reader<'_> {
             }
         }
         self.variables_given_once(task);
-        self.action(task, run, exec);
-    }
-
-    fn action(
-        &mut self,
-        task: &mut Task,
-        run: Option<(Location, Option<Action>)>,
-        exec: Option<(Location, Option<Action>)>,
-    ) {
         task.action = match (run, exec) {
             (Some((run, _)), Some((exec, _))) => {
-                let message = "a task has `run` or `exec`, not both";
-                self.faults.invalid(run.max(exec), message);
+                self.faults.invalid(run.max(exec), "a task has `run` or `exec`, not both");
                 None
             }
-            (Some((_, action)), None) | (None, Some((_, action))) => action,
-            (None, None) => {
-                if task.needs.is_empty() && task.after.is_empty() && task.finally.is_empty() {
-                    self.faults.invalid_but(
-                        task.name.location,
-                        format!("task `{}` does nothing", task.name.value),
-                        "give it `run` or `exec`, or make it a group with `needs`",
-                    );
-                }
-                None
-            }
+            (run, exec) => run.or(exec).and_then(|(_, action)| action),
         };
+    }
+
+    /// A task without a command is a group, and a group has members.
+    fn does_something(&mut self, task: &Task, entries: &[(&str, Location, &Node<'_>)]) {
+        let empty = |node: &Node<'_>| matches!(&node.value, Value::List(items) if items.is_empty());
+        let does = entries.iter().any(|(key, _, value)| match *key {
+            "run" | "exec" => true,
+            "needs" | "after" | "finally" => !empty(value),
+            _ => false,
+        });
+        if !does {
+            let message = format!("task `{}` does nothing", task.name.value);
+            let help = "give it `run` or `exec`, or make it a group with `needs`";
+            self.faults.invalid_but(task.name.location, message, help);
+        }
     }
 
     /// `run`: a script, or its lines.
@@ -231,8 +230,8 @@ impl Reader<'_> {
         self.distinct(key, "a list of tasks", node, Self::task_name)
     }
 
-    fn tag(&mut self, node: &Node<'_>) -> Option<Located<Name>> {
-        self.name("a tag", node)
+    pub(super) fn tag(&mut self, node: &Node<'_>) -> Option<Located<Name>> {
+        self.name("the name of a tag", node)
     }
 
     fn env(&mut self, node: &Node<'_>) -> BTreeMap<String, Located<String>> {
@@ -289,10 +288,15 @@ impl Reader<'_> {
         };
         let (mut attempts, mut initial, mut longest) = (None, None, None);
         let (mut multiplier, mut jitter) = (None, None);
-        for (key, _, value) in self.entries(&RETRY, map) {
+        let Entries { entries, complete } = self.entries(&RETRY, map);
+        if complete && !entries.iter().any(|(key, ..)| *key == "attempts") {
+            let help = "as in `{ attempts: 3 }`; the first one counts";
+            self.faults.invalid_but(node.location, "`retry` needs `attempts`", help);
+        }
+        for (key, _, value) in entries {
             let at = value.location;
             match key {
-                "attempts" => attempts = Some(self.positive("`attempts`", value)),
+                "attempts" => attempts = self.positive("`attempts`", value),
                 "initial" => initial = self.duration("`initial`", value),
                 "max" => longest = self.duration("`max`", value).map(|max| Located::new(max, at)),
                 "multiplier" => {
@@ -315,11 +319,7 @@ impl Reader<'_> {
         if let Some(Located { value, location }) = jitter {
             backoff = self.checked(location, backoff.jitter(value)).unwrap_or(backoff);
         }
-        if attempts.is_none() {
-            let help = "as in `{ attempts: 3 }`; the first one counts";
-            self.faults.invalid_but(node.location, "`retry` needs `attempts`", help);
-        }
-        attempts?.map(|attempts| Retry { attempts, backoff })
+        attempts.map(|attempts| Retry { attempts, backoff })
     }
 
     fn checked<T, E: std::error::Error>(

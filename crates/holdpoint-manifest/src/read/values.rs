@@ -110,7 +110,7 @@ impl<'s> Reader<'s> {
     pub(super) fn bad_name(&mut self, key: &str, node: &Node<'_>, text: &str, error: &NameError) {
         let message = match error {
             NameError::Empty => format!("{key} is empty"),
-            error => format!("{key} {} is not a name: {error}", quoted(text)),
+            error => format!("{} is not {key}: {error}", quoted(text)),
         };
         self.faults.invalid(node.location, message);
     }
