@@ -46,6 +46,8 @@ pub mod present;
 mod run;
 pub mod spawner;
 pub mod tail;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use command::{Action, Command};

@@ -1,0 +1,255 @@
+//! PROC-003 and PROC-004: cancels, drops, and output that somebody else holds.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    LONG, Watched, folder_with_pipe, path_only, run, run_until, shell, state, wait_until_ended,
+    wait_until_reaped,
+};
+use holdpoint_core::{Cancel, CancelCode};
+use holdpoint_process::{
+    Command, Failure, Line, OutputSink, ProcessError, RunOptions, Spawner, Status, Stream, Verdict,
+};
+
+fn patient() -> RunOptions {
+    RunOptions::default().grace(LONG)
+}
+
+fn quick(grace: u64) -> RunOptions {
+    RunOptions::default().grace(Duration::from_millis(grace))
+}
+
+fn stop(cancel: &Cancel) {
+    cancel.cancel(CancelCode::User, "enough");
+}
+
+#[tokio::test]
+async fn proc_003_a_process_may_clean_up_within_its_grace() {
+    let script = "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+    let (exit, seen) = run_until(&shell(script), patient(), "ready", stop).await;
+    assert_eq!(seen.stdout(), "ready\nbye\n");
+    assert_eq!(exit.status, Status::Code(7));
+    assert_eq!(exit.cancelled.as_ref().unwrap().text.as_ref(), "enough");
+    assert!(matches!(exit.verdict(), Verdict::Cancelled(cause) if cause.code == CancelCode::User));
+}
+
+#[tokio::test]
+async fn proc_003_ch_1_processes_that_ignore_sigterm_are_killed_after_the_grace() {
+    let grace = 200;
+    let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
+    let begun = Instant::now();
+    let runs: Vec<_> = (0..20)
+        .map(|_| {
+            tokio::spawn(
+                async move { run_until(&shell(script), quick(grace), "ready", stop).await },
+            )
+        })
+        .collect();
+    for run in runs {
+        let (exit, _) = run.await.unwrap();
+        assert_eq!(exit.status, Status::Signal(9));
+        assert!(exit.cancelled.is_some());
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(grace));
+}
+
+#[tokio::test]
+async fn proc_003_without_grace_nothing_is_asked() {
+    let script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+    let (exit, seen) = run_until(&shell(script), quick(0), "ready", stop).await;
+    assert_eq!((exit.status, seen.stdout().as_str()), (Status::Signal(9), "ready\n"));
+}
+
+#[tokio::test]
+async fn proc_002_killed_for_its_time_limit_is_failed() {
+    let (exit, _) =
+        run_until(&shell("echo ready; exec sleep 1000"), patient(), "ready", |cancel| {
+            cancel.cancel(CancelCode::Timeout, "10m");
+        })
+        .await;
+    assert_eq!(exit.status, Status::Signal(15));
+    assert!(matches!(exit.verdict(), Verdict::Failed(Failure::Timeout(_))));
+}
+
+#[tokio::test]
+async fn proc_003_all_members_of_the_group_end() {
+    let script = "sleep 1000 & echo $!; (sleep 1000; true) & echo $!; echo ready; wait";
+    let (exit, seen) = run_until(&shell(script), patient(), "ready", stop).await;
+    assert_eq!(exit.status, Status::Signal(15));
+    for pid in seen.lines.iter().filter_map(|(_, line, _)| line.parse().ok()) {
+        wait_until_ended(pid);
+    }
+    assert!(!exit.leaky_output);
+}
+
+/// The shell is gone at once, its output closed; what it had started still cleans up.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn proc_003_the_grace_is_that_of_the_whole_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = "trap 'sleep 0.2; echo saved > saved; exit 0' TERM; echo x > up; while :; do sleep 0.01; done";
+    let script = format!(
+        "sh -c \"{inner}\" > /dev/null 2>&1 & while [ ! -e up ]; do sleep 0.01; done; echo ready; wait"
+    );
+    let command = Command::shell(folder.path(), [script]).environment(path_only());
+    let (exit, _) = run_until(&command, patient(), "ready", stop).await;
+    assert_eq!(exit.status, Status::Signal(15));
+    assert_eq!(std::fs::read_to_string(folder.path().join("saved")).unwrap(), "saved\n");
+}
+
+#[tokio::test]
+async fn proc_003_a_stopped_process_hears_the_cancel() {
+    let script = "echo ready; kill -STOP $$; echo never";
+    let (exit, seen) = run_until(&shell(script), patient(), "ready", stop).await;
+    assert_eq!(exit.status, Status::Signal(15));
+    assert_eq!(seen.stdout(), "ready\n");
+}
+
+#[tokio::test]
+async fn proc_003_a_cancel_before_the_start_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let touched = folder.path().join("touched");
+    let command = Command::shell(folder.path(), ["echo x > touched"]);
+    let cancel = Cancel::new();
+    stop(&cancel);
+    let spawner = Spawner::new().unwrap();
+    let mut sink = |_: Stream, _: Line<'_>| {};
+    let error = spawner.run(&command, &mut sink, &cancel, patient()).await.unwrap_err();
+    assert_eq!(error.to_string(), "cancelled before it started (user: enough)");
+    assert!(matches!(error, ProcessError::Cancelled { .. }));
+    assert!(!touched.exists());
+}
+
+/// Cancels in the moment in which the process has ended by itself and nobody has noticed.
+struct CancelAtTheEnd<'a> {
+    cancel: &'a Cancel,
+    pid: u32,
+}
+
+impl OutputSink for CancelAtTheEnd<'_> {
+    fn started(&mut self, pid: u32) {
+        self.pid = pid;
+    }
+
+    fn line(&mut self, _: Stream, _: Line<'_>) {
+        wait_until_ended(self.pid);
+        stop(self.cancel);
+    }
+}
+
+#[tokio::test]
+async fn proc_002_cd_10_an_end_of_its_own_is_no_cancel() {
+    let spawner = Spawner::new().unwrap();
+    for (script, code) in [("echo done", 0), ("echo done; exit 3", 3)] {
+        let cancel = Cancel::new();
+        let mut sink = CancelAtTheEnd { cancel: &cancel, pid: 0 };
+        let exit = spawner.run(&shell(script), &mut sink, &cancel, patient()).await.unwrap();
+        assert_eq!((exit.status, exit.cancelled), (Status::Code(code), None));
+    }
+}
+
+#[tokio::test]
+async fn proc_003_cd_25_dropping_the_run_kills_the_whole_group() {
+    // Both ignore SIGTERM; the second is no child of ours.
+    let script =
+        "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; echo ready; sleep 1000; true'; true";
+    let (sink, ready) = Watched::until("ready");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    struct Pids(Watched, Option<tokio::sync::oneshot::Sender<(u32, u32)>>);
+    impl OutputSink for Pids {
+        fn started(&mut self, pid: u32) {
+            self.0.seen.pid = pid;
+        }
+        fn line(&mut self, stream: Stream, line: Line<'_>) {
+            self.0.line(stream, line);
+            if let [(_, inner, _)] = &self.0.seen.lines[..] {
+                let _ = self.1.take().unwrap().send((self.0.seen.pid, inner.parse().unwrap()));
+            }
+        }
+    }
+    let running = tokio::spawn(async move {
+        let mut sink = Pids(sink, Some(tell));
+        Spawner::new().unwrap().run(&shell(script), &mut sink, &Cancel::new(), patient()).await
+    });
+    ready.notified().await;
+    let (leader, inner) = told.await.unwrap();
+    assert_eq!(state(leader).zip(state(inner)), Some(('S', 'S')));
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    wait_until_reaped(leader);
+    wait_until_ended(inner);
+}
+
+#[tokio::test]
+async fn proc_004_ch_4_cd_8_a_grandchild_that_holds_the_output_is_flagged_not_waited_for() {
+    let script = "sleep 1000 & echo $!; printf unterminated; exit 0";
+    let (exit, seen) = run(&shell(script)).await;
+    assert_eq!(exit.verdict(), Verdict::Succeeded);
+    assert!(exit.leaky_output);
+    let lines: Vec<&str> = seen.lines.iter().map(|(_, line, _)| line.as_str()).collect();
+    assert_eq!(lines[1], "unterminated");
+    let background: u32 = lines[0].parse().unwrap();
+    assert_eq!(state(background), Some('S'), "it was not the task's to end");
+    kill(background);
+}
+
+#[tokio::test]
+async fn proc_004_what_the_process_wrote_is_kept_though_nothing_is_waited_for() {
+    // More than a pipe holds at once is still there when the process ends.
+    let script = "sleep 1000 & echo $!; head -c 60000 /dev/zero | tr '\\0' x; exit 0";
+    let mut seen = crate::support::Seen::default();
+    let options = RunOptions::default().drain(Duration::ZERO);
+    let spawner = Spawner::new().unwrap();
+    let exit = spawner.run(&shell(script), &mut seen, &Cancel::new(), options).await.unwrap();
+    let background: u32 = seen.lines[0].1.parse().unwrap();
+    kill(background);
+    assert!(exit.leaky_output);
+    assert_eq!(seen.lines[1].1.len(), 60_000);
+}
+
+/// The leader has ended, the drain would last for ever; a cancel ends it and what is left.
+#[tokio::test]
+async fn proc_004_cd_8_a_cancel_during_the_drain_is_observed() {
+    let (folder, pipe) = folder_with_pipe();
+    let script = "(read x < go; echo ready; sleep 1000; true) & exit 0";
+    let command = Command::shell(folder.path(), [script]).environment(path_only());
+    let options = RunOptions::default().drain(LONG);
+    let (mut sink, ready) = Watched::until("ready");
+    let cancel = Cancel::new();
+    let (started, pid) = tokio::sync::oneshot::channel();
+    struct Started<'a>(&'a mut Watched, Option<tokio::sync::oneshot::Sender<u32>>);
+    impl OutputSink for Started<'_> {
+        fn started(&mut self, pid: u32) {
+            let _ = self.1.take().unwrap().send(pid);
+        }
+        fn line(&mut self, stream: Stream, line: Line<'_>) {
+            self.0.line(stream, line);
+        }
+    }
+    let spawner = Spawner::new().unwrap();
+    let mut sink = Started(&mut sink, Some(started));
+    let (exit, ()) = tokio::join!(spawner.run(&command, &mut sink, &cancel, options), async {
+        wait_until_ended(pid.await.unwrap());
+        crate::support::go(&pipe);
+        ready.notified().await;
+        stop(&cancel);
+    });
+    let exit = exit.unwrap();
+    assert_eq!((exit.status, &exit.cancelled), (Status::Code(0), &None));
+    assert!(!exit.leaky_output, "the group was killed, nobody holds the output");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn proc_003_cd_8_output_held_outside_the_group_does_not_keep_a_cancel_from_returning() {
+    let script = "setsid sh -c 'echo $$; echo ready; exec sleep 1000' & wait";
+    let (exit, seen) = run_until(&shell(script), quick(100), "ready", stop).await;
+    assert!(matches!(exit.verdict(), Verdict::Cancelled(_)));
+    assert!(exit.leaky_output);
+    kill(seen.lines[0].1.parse().unwrap());
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}

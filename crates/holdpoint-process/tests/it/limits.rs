@@ -1,0 +1,122 @@
+//! What needs a process of its own: limits of descriptors and of memory. Each test runs itself
+//! once more, alone, behind a shell that sets the limits.
+
+use std::process::Command as StdCommand;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use holdpoint_core::{Cancel, Retryable};
+use holdpoint_process::{
+    Command, Line, OutputSink, ProcessError, RunOptions, Spawner, Status, Stream, SystemLimit,
+};
+
+const INNER: &str = "HOLDPOINT_TEST_INNER";
+
+/// Whether this is the inner run. The outer one starts it after `limits`, a piece of shell, and
+/// passes its judgement on.
+fn alone(test: &str, limits: &str) -> bool {
+    if std::env::var_os(INNER).is_some() {
+        return true;
+    }
+    let output = StdCommand::new("sh")
+        .args(["-c", &format!("{limits}; exec \"$0\" --exact \"$1\" --nocapture --test-threads 1")])
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env(INNER, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    false
+}
+
+#[test]
+fn ch_9_without_descriptors_every_run_ends_and_the_runner_lives() {
+    if !alone(
+        "limits::ch_9_without_descriptors_every_run_ends_and_the_runner_lives",
+        "ulimit -n 40",
+    ) {
+        return;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let spawner = Spawner::new().unwrap();
+        let open = || std::fs::read_dir("/dev/fd").unwrap().count();
+        let before = open();
+        let (succeeded, refused) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let next = Arc::<AtomicUsize>::default();
+        let workers: Vec<_> = (0..50)
+            .map(|_| {
+                let (spawner, next) = (spawner.clone(), next.clone());
+                let (succeeded, refused) = (succeeded.clone(), refused.clone());
+                tokio::spawn(async move {
+                    let command = Command::program("/", "/bin/echo", ["x"]);
+                    while next.fetch_add(1, Ordering::Relaxed) < 1_000 {
+                        let mut sink = |_: Stream, _: Line<'_>| {};
+                        let cancel = Cancel::new();
+                        match spawner.run(&command, &mut sink, &cancel, RunOptions::default()).await {
+                            Ok(exit) => {
+                                assert_eq!(exit.status, Status::Code(0));
+                                succeeded.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(error) => {
+                                assert!(error.is_retryable(), "{error:?}");
+                                let limit = SystemLimit::Descriptors;
+                                assert!(matches!(error, ProcessError::LimitReached { limit: l, .. } if l == limit));
+                                refused.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+        let (succeeded, refused) =
+            (succeeded.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
+        assert_eq!(succeeded + refused, 1_000);
+        assert!(succeeded > 0 && refused > 0, "{succeeded} {refused}");
+        assert_eq!(open(), before, "descriptors are given back");
+    });
+}
+
+struct Bytes(u64);
+
+impl OutputSink for Bytes {
+    fn line(&mut self, _: Stream, line: Line<'_>) {
+        self.0 += line.bytes.len() as u64;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn proc_005_ev_3_memory_is_bounded_whatever_a_child_prints() {
+    if !alone("limits::proc_005_ev_3_memory_is_bounded_whatever_a_child_prints", ":") {
+        return;
+    }
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let row = status.lines().find(|row| row.starts_with("VmHWM:")).unwrap().to_owned();
+        row.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let size = 100 * 1024 * 1024;
+        let before = peak();
+        let script = format!("head -c {size} /dev/zero");
+        let path = holdpoint_process::Environment::of_this_process();
+        let command = Command::shell("/", [script]).environment(path).log(&log);
+        let mut bytes = Bytes(0);
+        let spawner = Spawner::new().unwrap();
+        let cancel = Cancel::new();
+        let run = spawner.run(&command, &mut bytes, &cancel, RunOptions::default());
+        assert_eq!(run.await.unwrap().output_bytes, size);
+        assert_eq!(bytes.0, size);
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), size);
+        assert!(peak() - before < 4 * 1024, "{before} -> {} KiB", peak());
+    });
+}
