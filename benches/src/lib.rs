@@ -1,1 +1,5 @@
-//! b
+//! What the benchmarks share: graph shapes, and the raw limits that stand beside Holdpoint.
+
+pub mod alloc;
+pub mod raw;
+pub mod shapes;

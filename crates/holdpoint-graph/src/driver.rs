@@ -261,7 +261,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
                 Effect::ReleaseHolds(task) => self.release(task),
                 Effect::Cancel(task, cause) => {
                     if let Some(slot) = self.slots.get(self.slot_of[task.index()] as usize) {
-                        slot.token.get().cancel_with(cause);
+                        slot.token.get().cancel_with(CancelInfo::clone(&cause));
                     }
                 }
                 Effect::DropGate(task) | Effect::Abort(task) => {

@@ -27,7 +27,7 @@
 //! let mut g = Graph::builder();
 //! let words = g.task("split", |_| split(&text)).key();
 //! let double = g
-//!     .task("double", |cx| double(cx.value(words)))
+//!     .task("double", move |cx| double(cx.value(words)))
 //!     .needs(words)
 //!     .hold(Hold::exclusive("db"))
 //!     .key();

@@ -14,6 +14,8 @@
 
 mod admission;
 mod deadlines;
+mod ending;
+mod state;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -23,13 +25,11 @@ use holdpoint_core::{CancelCode, CancelInfo, Monotonic, Now, Timestamp};
 
 use self::admission::Admission;
 use self::deadlines::{Deadlines, Due};
+pub(crate) use self::state::{Causes, Detail, NEVER, State, outcome};
 use crate::options::{Limits, OnFailure};
-use crate::report::{Outcome, Report, SkipCause, Source, TaskEvent, TaskEventKind, UpstreamEnd};
+use crate::report::{Outcome, Report, TaskEvent, TaskEventKind};
 use crate::runner::{Gate, Lookup, TaskEnd, TaskFailure};
 use crate::topology::{TaskId, Topology};
-
-/// The start of a task that has not executed.
-pub(crate) const NEVER: Monotonic = Monotonic::from_nanos(u64::MAX);
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -76,64 +76,11 @@ pub enum Effect {
         attempt: u32,
     },
     /// Fire the token of the task, which is in flight.
-    Cancel(TaskId, CancelInfo),
+    Cancel(TaskId, Arc<CancelInfo>),
     /// Drop what the task is doing; it has not ended within the grace.
     Abort(TaskId),
     /// Tell the observer.
     Event(TaskEvent),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum State {
-    /// Waits for predecessors; `word` counts those still open.
-    Pending,
-    /// Its gate is awaited.
-    Gated,
-    /// May start as soon as caps admit it.
-    Ready,
-    /// Its lookup runs.
-    Lookup,
-    /// Admitted; its holds are being asked for.
-    Asking,
-    /// Its ticket waits; nothing else is kept.
-    Waiting,
-    /// Its holds are kept for it; it waits for slot and caps.
-    Reserved,
-    /// An attempt runs.
-    Running,
-    /// An attempt failed; the next waits for its delay.
-    Backoff,
-    // Terminal from here on.
-    Succeeded,
-    Hit,
-    Failed,
-    Errored,
-    /// A hard predecessor did not succeed; `word` is the root's id.
-    SkippedUpstream,
-    /// The run stopped at a failure; `word` is the id of the task that failed.
-    SkippedStopped,
-    SkippedCondition,
-    /// With the run.
-    Cancelled,
-    /// By fail-fast; `word` is the id of the task that failed.
-    CancelledByFailure,
-    /// It said so by itself.
-    CancelledItself,
-}
-
-impl State {
-    pub(crate) fn is_terminal(self) -> bool {
-        self as u8 >= Self::Succeeded as u8
-    }
-
-    fn is_in_flight(self) -> bool {
-        matches!(self, Self::Lookup | Self::Asking | Self::Running)
-    }
-
-    fn has_holds(self) -> bool {
-        matches!(self, Self::Asking | Self::Waiting | Self::Reserved | Self::Running)
-    }
 }
 
 /// What the run as a whole is doing.
@@ -145,23 +92,6 @@ enum Phase {
     /// The task failed; the rest is cancelled.
     FailingFast(TaskId),
     Cancelled,
-}
-
-/// Why tasks were cancelled.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Causes {
-    /// With the run.
-    pub(crate) run: Option<CancelInfo>,
-    /// By fail-fast.
-    pub(crate) failure: Option<CancelInfo>,
-}
-
-/// What few tasks have: why they failed, were skipped or aborted.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Detail {
-    pub(crate) failure: Option<TaskFailure>,
-    pub(crate) condition: Option<Arc<str>>,
-    pub(crate) aborted: bool,
 }
 
 /// The rules of one run. See the module's documentation for the contract with its driver.
@@ -484,7 +414,7 @@ impl Machine {
             return;
         }
         self.phase = Phase::Cancelled;
-        self.causes.run = Some(info);
+        self.causes.run = Some(Arc::new(info));
         self.end_rest(now);
         self.grant_grace(now);
     }
@@ -498,7 +428,7 @@ impl Machine {
                     let limit = self.topology.settings(task).timeout.unwrap_or_default();
                     let text = format!("timed out after {limit:?}");
                     let info = CancelInfo::new(CancelCode::Timeout, text, self.wall(now));
-                    self.effects.push_back(Effect::Cancel(task, info));
+                    self.effects.push_back(Effect::Cancel(task, Arc::new(info)));
                     if let Some(grace) = self.grace {
                         self.deadlines.set(task, now + grace, Due::Grace);
                     }
@@ -537,195 +467,6 @@ impl Machine {
             }
         }
         self.admission.give_back(task);
-    }
-
-    fn end_failed(&mut self, now: Monotonic, task: TaskId, state: State, failure: TaskFailure) {
-        self.detail(task).failure = Some(failure);
-        self.end(now, task, state);
-        let counts = !self.topology.settings(task).allow_failure;
-        if counts && matches!(self.phase, Phase::Running) {
-            match self.on_failure {
-                OnFailure::KeepGoing => return,
-                OnFailure::Stop => self.phase = Phase::Stopping(task),
-                OnFailure::FailFast => {
-                    let text = format!("task {} failed", self.topology.name(task));
-                    let info = CancelInfo::new(CancelCode::Internal, text, self.wall(now));
-                    self.causes.failure = Some(info);
-                    self.phase = Phase::FailingFast(task);
-                }
-            }
-            self.end_rest(now);
-            self.grant_grace(now);
-        }
-    }
-
-    fn end_skipped(&mut self, now: Monotonic, task: TaskId, reason: Arc<str>) {
-        self.detail(task).condition = Some(reason);
-        self.end(now, task, State::SkippedCondition);
-    }
-
-    /// Ends a task that stopped because of its token.
-    fn end_cancelled(&mut self, now: Monotonic, task: TaskId) {
-        match self.phase {
-            Phase::Cancelled => self.end(now, task, State::Cancelled),
-            Phase::FailingFast(root) if !self.topology.settings(task).finally => {
-                self.end_by(now, task, State::CancelledByFailure, root);
-            }
-            _ => self.end(now, task, State::CancelledItself),
-        }
-    }
-
-    /// Ends a task that never began, as the phase says.
-    fn end_unstarted(&mut self, now: Monotonic, task: TaskId) {
-        match self.phase {
-            Phase::Stopping(root) => self.end_by(now, task, State::SkippedStopped, root),
-            _ => self.end_cancelled(now, task),
-        }
-    }
-
-    fn end_by(&mut self, now: Monotonic, task: TaskId, state: State, root: TaskId) {
-        self.word[task.index()] = root.0;
-        self.end(now, task, state);
-    }
-
-    /// The one way to end a task: state, time, event, and what follows for its successors.
-    fn end(&mut self, now: Monotonic, task: TaskId, state: State) {
-        self.conclude(now, task, state);
-        let topology = Arc::clone(&self.topology);
-        if self.succeeded(task) {
-            for edge in topology.edges_of(task) {
-                self.satisfy(now, edge.task());
-            }
-        } else {
-            self.skip_descendants(now, task, &topology);
-        }
-    }
-
-    /// State, time and event alone.
-    fn conclude(&mut self, now: Monotonic, task: TaskId, state: State) {
-        self.set(task, state);
-        self.finished[task.index()] = now;
-        if self.observed {
-            let outcome = self.terminal_outcome(task);
-            self.event(now, task, TaskEventKind::Ended(outcome));
-        }
-    }
-
-    /// One predecessor less.
-    fn satisfy(&mut self, now: Monotonic, task: TaskId) {
-        let index = task.index();
-        if self.state[index] != State::Pending {
-            return;
-        }
-        self.word[index] -= 1;
-        if self.word[index] == 0 {
-            self.arrive(now, task);
-        }
-    }
-
-    /// Skips every transitive hard descendant once, with `root` as the cause, in order; then
-    /// tells those who only waited for an end.
-    fn skip_descendants(&mut self, now: Monotonic, root: TaskId, topology: &Topology) {
-        let mut skipped = Vec::new();
-        let mut next = 0;
-        let mut from = root;
-        loop {
-            for edge in topology.edges_of(from).iter().filter(|edge| edge.is_hard()) {
-                let task = edge.task();
-                if self.state[task.index()] == State::Pending {
-                    // Marks it as seen; its event follows in order below.
-                    self.set(task, State::SkippedUpstream);
-                    self.word[task.index()] = root.0;
-                    skipped.push(task);
-                }
-            }
-            match skipped.get(next) {
-                Some(&task) => from = task,
-                None => break,
-            }
-            next += 1;
-        }
-        skipped.sort_unstable_by_key(|task| topology.rank(topology.position[task.index()]));
-        for &task in &skipped {
-            self.finished[task.index()] = now;
-            let outcome = self.terminal_outcome(task);
-            self.event(now, task, TaskEventKind::Ended(outcome));
-        }
-        for &task in std::iter::once(&root).chain(&skipped) {
-            for edge in topology.edges_of(task).iter().filter(|edge| !edge.is_hard()) {
-                self.satisfy(now, edge.task());
-            }
-        }
-    }
-
-    /// Ends, in canonical order, whatever is neither in flight nor allowed to begin.
-    fn end_rest(&mut self, now: Monotonic) {
-        let topology = Arc::clone(&self.topology);
-        let mut ended = Vec::new();
-        for &task in &topology.canonical {
-            let state = self.state[task.index()];
-            if state.is_terminal() || state.is_in_flight() || self.may_start(task) {
-                continue;
-            }
-            match state {
-                State::Gated => self.effects.push_back(Effect::DropGate(task)),
-                State::Ready => self.admission.remove_ready(task),
-                State::Waiting | State::Reserved => {
-                    self.effects.push_back(Effect::ReleaseHolds(task));
-                }
-                State::Backoff => self.deadlines.clear(task),
-                _ => {}
-            }
-            let failed_before = state == State::Backoff;
-            let (state, root) = match self.phase {
-                // It did fail; there is only no time for another attempt.
-                Phase::Stopping(_) if failed_before => (State::Failed, None),
-                Phase::Stopping(root) => (State::SkippedStopped, Some(root)),
-                Phase::FailingFast(root) => (State::CancelledByFailure, Some(root)),
-                _ => (State::Cancelled, None),
-            };
-            if let Some(root) = root {
-                self.word[task.index()] = root.0;
-            }
-            self.conclude(now, task, state);
-            ended.push(task);
-        }
-        let state = &self.state;
-        self.admission.retain_reserved(|task| state[task.index()] == State::Reserved);
-        // Only finally-tasks can still be pending now.
-        for task in ended {
-            if self.succeeded(task) {
-                for edge in topology.edges_of(task) {
-                    self.satisfy(now, edge.task());
-                }
-            } else {
-                self.skip_descendants(now, task, &topology);
-            }
-        }
-    }
-
-    /// Fires the tokens of what is in flight where the run does not fire them itself, and
-    /// sets the time after which it is dropped.
-    fn grant_grace(&mut self, now: Monotonic) {
-        let fire = match self.phase {
-            Phase::Cancelled => None,
-            Phase::FailingFast(_) => self.causes.failure.clone(),
-            Phase::Running | Phase::Stopping(_) => return,
-        };
-        for index in 0..self.state.len() {
-            let task = TaskId(index as u32);
-            if !self.state[index].is_in_flight() || (fire.is_some() && self.may_start(task)) {
-                continue;
-            }
-            if let Some(info) = &fire {
-                self.effects.push_back(Effect::Cancel(task, info.clone()));
-            }
-            if let Some(grace) = self.grace
-                && !self.overdue.contains(&task)
-            {
-                self.deadlines.set(task, now + grace, Due::Grace);
-            }
-        }
     }
 
     /// The one place where a state changes.
@@ -775,53 +516,5 @@ impl Machine {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         (z >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-/// A terminal state with its details as a value.
-pub(crate) fn outcome(
-    topology: &Topology,
-    state: &[State],
-    word: &[u32],
-    details: &HashMap<TaskId, Detail>,
-    causes: &Causes,
-    task: TaskId,
-) -> Outcome {
-    let root = || TaskId(word[task.index()]);
-    let detail = || details.get(&task);
-    let failure = || {
-        detail().and_then(|detail| detail.failure.clone()).unwrap_or_else(|| TaskFailure::new(""))
-    };
-    let cancelled = |cause: &Option<CancelInfo>, root| Outcome::Cancelled {
-        cause: cause.clone(),
-        root,
-        aborted: detail().is_some_and(|detail| detail.aborted),
-    };
-    let allowed = topology.settings(task).allow_failure;
-    match state[task.index()] {
-        State::Succeeded => Outcome::Succeeded(Source::Fresh),
-        State::Hit => Outcome::Succeeded(Source::Cache),
-        State::Failed => Outcome::Failed { failure: failure(), allowed },
-        State::Errored => Outcome::Errored { failure: failure(), allowed },
-        State::SkippedUpstream => {
-            let how = match state[root().index()] {
-                State::Failed => UpstreamEnd::Failed,
-                State::Errored => UpstreamEnd::Errored,
-                State::Cancelled | State::CancelledByFailure | State::CancelledItself => {
-                    UpstreamEnd::Cancelled
-                }
-                _ => UpstreamEnd::Skipped,
-            };
-            Outcome::Skipped(SkipCause::Upstream { root: root(), how })
-        }
-        State::SkippedStopped => Outcome::Skipped(SkipCause::Stopped { root: root() }),
-        State::SkippedCondition => {
-            let reason = detail().and_then(|detail| detail.condition.clone()).unwrap_or_default();
-            Outcome::Skipped(SkipCause::Condition(reason))
-        }
-        State::CancelledByFailure => cancelled(&causes.failure, Some(root())),
-        State::CancelledItself => cancelled(&None, None),
-        // States that are not terminal do not get here.
-        _ => cancelled(&causes.run, None),
     }
 }

@@ -76,7 +76,7 @@ pub enum Outcome {
     /// It was cancelled, before or while it ran.
     Cancelled {
         /// The cause; none where the task cancelled itself.
-        cause: Option<CancelInfo>,
+        cause: Option<Arc<CancelInfo>>,
         /// The failed task, where fail-fast cancelled this one.
         root: Option<TaskId>,
         /// It did not stop within the grace and was dropped.

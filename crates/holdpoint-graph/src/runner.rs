@@ -53,9 +53,14 @@ pub enum Gate {
 /// let failure = TaskFailure::new("exit code 2");
 /// assert_eq!(failure.to_string(), "exit code 2");
 /// ```
+///
+/// One pointer wide: outcomes and events that carry it stay small.
 #[derive(Clone)]
-pub struct TaskFailure {
-    message: Arc<str>,
+pub struct TaskFailure(Arc<Parts>);
+
+#[derive(Clone, Default)]
+struct Parts {
+    message: String,
     source: Option<Arc<BoxError>>,
     code: Option<&'static str>,
     permanent: bool,
@@ -63,46 +68,46 @@ pub struct TaskFailure {
 
 impl TaskFailure {
     /// A failure with a message of its own.
-    pub fn new(message: impl Into<Arc<str>>) -> Self {
-        Self { message: message.into(), source: None, code: None, permanent: false }
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(Arc::new(Parts { message: message.into(), ..Parts::default() }))
     }
 
     /// The same, but not to be tried again, whatever the task's retry says.
     #[must_use]
     pub fn permanent(mut self) -> Self {
-        self.permanent = true;
+        Arc::make_mut(&mut self.0).permanent = true;
         self
     }
 
     /// The same, with a short code for records: `timeout`, `panic`, `rejected` ...
     #[must_use]
     pub fn with_code(mut self, code: &'static str) -> Self {
-        self.code = Some(code);
+        Arc::make_mut(&mut self.0).code = Some(code);
         self
     }
 
     /// The short code, where there is one.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
-        self.code
+        self.0.code
     }
 
     /// What went wrong, as a lower-case fragment.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The error behind it, for downcasting.
     #[must_use]
     pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
-        self.source.as_deref().map(|error| &**error)
+        self.0.source.as_deref().map(|error| &**error)
     }
 
     /// Whether another attempt is pointless.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        self.permanent
+        self.0.permanent
     }
 }
 
@@ -115,24 +120,19 @@ impl From<BoxError> for TaskFailure {
             message.push_str(&error.to_string());
             cause = error.source();
         }
-        Self {
-            message: message.into(),
-            source: Some(Arc::new(error)),
-            code: None,
-            permanent: false,
-        }
+        Self(Arc::new(Parts { message, source: Some(Arc::new(error)), ..Parts::default() }))
     }
 }
 
 impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(self.message())
     }
 }
 
 impl fmt::Debug for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskFailure").field("message", &self.message).finish_non_exhaustive()
+        f.debug_struct("TaskFailure").field("message", &self.message()).finish_non_exhaustive()
     }
 }
 

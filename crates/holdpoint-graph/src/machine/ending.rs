@@ -1,0 +1,209 @@
+//! How tasks end, and what that does to others.
+
+use std::sync::Arc;
+
+use holdpoint_core::{CancelCode, CancelInfo, Monotonic};
+
+use super::deadlines::Due;
+use super::{Effect, Machine, Phase, State};
+use crate::options::OnFailure;
+use crate::report::TaskEventKind;
+use crate::runner::TaskFailure;
+use crate::topology::{TaskId, Topology};
+
+impl Machine {
+    pub(super) fn end_failed(
+        &mut self,
+        now: Monotonic,
+        task: TaskId,
+        state: State,
+        failure: TaskFailure,
+    ) {
+        self.detail(task).failure = Some(failure);
+        self.end(now, task, state);
+        let counts = !self.topology.settings(task).allow_failure;
+        if counts && matches!(self.phase, Phase::Running) {
+            match self.on_failure {
+                OnFailure::KeepGoing => return,
+                OnFailure::Stop => self.phase = Phase::Stopping(task),
+                OnFailure::FailFast => {
+                    let text = format!("task {} failed", self.topology.name(task));
+                    let info = CancelInfo::new(CancelCode::Internal, text, self.wall(now));
+                    self.causes.failure = Some(Arc::new(info));
+                    self.phase = Phase::FailingFast(task);
+                }
+            }
+            self.end_rest(now);
+            self.grant_grace(now);
+        }
+    }
+
+    pub(super) fn end_skipped(&mut self, now: Monotonic, task: TaskId, reason: Arc<str>) {
+        self.detail(task).condition = Some(reason);
+        self.end(now, task, State::SkippedCondition);
+    }
+
+    /// Ends a task that stopped because of its token.
+    pub(super) fn end_cancelled(&mut self, now: Monotonic, task: TaskId) {
+        match self.phase {
+            Phase::Cancelled => self.end(now, task, State::Cancelled),
+            Phase::FailingFast(root) if !self.topology.settings(task).finally => {
+                self.end_by(now, task, State::CancelledByFailure, root);
+            }
+            _ => self.end(now, task, State::CancelledItself),
+        }
+    }
+
+    /// Ends a task that never began, as the phase says.
+    pub(super) fn end_unstarted(&mut self, now: Monotonic, task: TaskId) {
+        match self.phase {
+            Phase::Stopping(root) => self.end_by(now, task, State::SkippedStopped, root),
+            _ => self.end_cancelled(now, task),
+        }
+    }
+
+    pub(super) fn end_by(&mut self, now: Monotonic, task: TaskId, state: State, root: TaskId) {
+        self.word[task.index()] = root.0;
+        self.end(now, task, state);
+    }
+
+    /// The one way to end a task: state, time, event, and what follows for its successors.
+    pub(super) fn end(&mut self, now: Monotonic, task: TaskId, state: State) {
+        self.conclude(now, task, state);
+        let topology = Arc::clone(&self.topology);
+        if self.succeeded(task) {
+            for edge in topology.edges_of(task) {
+                self.satisfy(now, edge.task());
+            }
+        } else {
+            self.skip_descendants(now, task, &topology);
+        }
+    }
+
+    /// State, time and event alone.
+    pub(super) fn conclude(&mut self, now: Monotonic, task: TaskId, state: State) {
+        self.set(task, state);
+        self.finished[task.index()] = now;
+        if self.observed {
+            let outcome = self.terminal_outcome(task);
+            self.event(now, task, TaskEventKind::Ended(outcome));
+        }
+    }
+
+    /// One predecessor less.
+    pub(super) fn satisfy(&mut self, now: Monotonic, task: TaskId) {
+        let index = task.index();
+        if self.state[index] != State::Pending {
+            return;
+        }
+        self.word[index] -= 1;
+        if self.word[index] == 0 {
+            self.arrive(now, task);
+        }
+    }
+
+    /// Skips every transitive hard descendant once, with `root` as the cause, in order; then
+    /// tells those who only waited for an end.
+    pub(super) fn skip_descendants(&mut self, now: Monotonic, root: TaskId, topology: &Topology) {
+        let mut skipped = Vec::new();
+        let mut next = 0;
+        let mut from = root;
+        loop {
+            for edge in topology.edges_of(from).iter().filter(|edge| edge.is_hard()) {
+                let task = edge.task();
+                if self.state[task.index()] == State::Pending {
+                    // Marks it as seen; its event follows in order below.
+                    self.set(task, State::SkippedUpstream);
+                    self.word[task.index()] = root.0;
+                    skipped.push(task);
+                }
+            }
+            match skipped.get(next) {
+                Some(&task) => from = task,
+                None => break,
+            }
+            next += 1;
+        }
+        skipped.sort_unstable_by_key(|task| topology.rank(topology.position[task.index()]));
+        for &task in &skipped {
+            self.finished[task.index()] = now;
+            let outcome = self.terminal_outcome(task);
+            self.event(now, task, TaskEventKind::Ended(outcome));
+        }
+        for &task in std::iter::once(&root).chain(&skipped) {
+            for edge in topology.edges_of(task).iter().filter(|edge| !edge.is_hard()) {
+                self.satisfy(now, edge.task());
+            }
+        }
+    }
+
+    /// Ends, in canonical order, whatever is neither in flight nor allowed to begin.
+    pub(super) fn end_rest(&mut self, now: Monotonic) {
+        let topology = Arc::clone(&self.topology);
+        let mut ended = Vec::new();
+        for &task in &topology.canonical {
+            let state = self.state[task.index()];
+            if state.is_terminal() || state.is_in_flight() || self.may_start(task) {
+                continue;
+            }
+            match state {
+                State::Gated => self.effects.push_back(Effect::DropGate(task)),
+                State::Ready => self.admission.remove_ready(task),
+                State::Waiting | State::Reserved => {
+                    self.effects.push_back(Effect::ReleaseHolds(task));
+                }
+                State::Backoff => self.deadlines.clear(task),
+                _ => {}
+            }
+            let failed_before = state == State::Backoff;
+            let (state, root) = match self.phase {
+                // It did fail; there is only no time for another attempt.
+                Phase::Stopping(_) if failed_before => (State::Failed, None),
+                Phase::Stopping(root) => (State::SkippedStopped, Some(root)),
+                Phase::FailingFast(root) => (State::CancelledByFailure, Some(root)),
+                _ => (State::Cancelled, None),
+            };
+            if let Some(root) = root {
+                self.word[task.index()] = root.0;
+            }
+            self.conclude(now, task, state);
+            ended.push(task);
+        }
+        let state = &self.state;
+        self.admission.retain_reserved(|task| state[task.index()] == State::Reserved);
+        // Only finally-tasks can still be pending now.
+        for task in ended {
+            if self.succeeded(task) {
+                for edge in topology.edges_of(task) {
+                    self.satisfy(now, edge.task());
+                }
+            } else {
+                self.skip_descendants(now, task, &topology);
+            }
+        }
+    }
+
+    /// Fires the tokens of what is in flight where the run does not fire them itself, and
+    /// sets the time after which it is dropped.
+    pub(super) fn grant_grace(&mut self, now: Monotonic) {
+        let fire = match self.phase {
+            Phase::Cancelled => None,
+            Phase::FailingFast(_) => self.causes.failure.clone(),
+            Phase::Running | Phase::Stopping(_) => return,
+        };
+        for index in 0..self.state.len() {
+            let task = TaskId(index as u32);
+            if !self.state[index].is_in_flight() || (fire.is_some() && self.may_start(task)) {
+                continue;
+            }
+            if let Some(info) = &fire {
+                self.effects.push_back(Effect::Cancel(task, info.clone()));
+            }
+            if let Some(grace) = self.grace
+                && !self.overdue.contains(&task)
+            {
+                self.deadlines.set(task, now + grace, Due::Grace);
+            }
+        }
+    }
+}
