@@ -54,6 +54,8 @@ pub enum SkipCause {
     UpstreamErrored,
     /// A task it needs was left out itself, by its own condition.
     UpstreamSkipped,
+    /// A task it needs was cancelled, and the run as a whole was not.
+    UpstreamCancelled,
     /// The run admits no more tasks after a failure.
     Stopped,
     /// Its condition said that it is not wanted.
