@@ -75,6 +75,13 @@ impl Sub for Monotonic {
 /// assert_eq!(time.to_string(), "2026-11-21T02:00:00.123456Z");
 /// # Ok::<(), holdpoint_core::ParseTimestampError>(())
 /// ```
+///
+/// The wall clock may step, so that no duration can be had from it:
+///
+/// ```compile_fail,E0369
+/// # use holdpoint_core::Timestamp;
+/// let took = Timestamp::from_micros(9) - Timestamp::from_micros(5);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 

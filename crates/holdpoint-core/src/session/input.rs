@@ -106,7 +106,7 @@ impl fmt::Display for InputName {
 
 /// A session does not take this input in this state. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a session that is {state} takes no `{input}`{refusal}")]
+#[error("a session that is {state} takes no `{input}`{}", .refusal.as_suffix())]
 #[non_exhaustive]
 pub struct IllegalTransition {
     /// The state the session is in.
@@ -144,18 +144,16 @@ pub enum Refusal {
     },
 }
 
-impl fmt::Display for Refusal {
-    /// Written after the sentence about state and input, with its own separator.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Refusal {
+    /// What to say after the sentence about state and input, which alone says [`Self::State`].
+    fn as_suffix(&self) -> String {
         match self {
-            Self::State => Ok(()),
-            Self::Owned => f.write_str(": it has an owner"),
-            Self::Unowned => f.write_str(": it has no owner"),
-            Self::EpochPassed { last } => write!(f, ": epoch {last} was claimed already"),
-            Self::QuestionPassed { question } => {
-                write!(f, ": the id {question} was given before")
-            }
-            Self::NotOpen { question } => write!(f, ": question {question} is not open"),
+            Self::State => String::new(),
+            Self::Owned => ": it has an owner".to_owned(),
+            Self::Unowned => ": it has no owner".to_owned(),
+            Self::EpochPassed { last } => format!(": epoch {last} was claimed already"),
+            Self::QuestionPassed { question } => format!(": the id {question} was given before"),
+            Self::NotOpen { question } => format!(": question {question} is not open"),
         }
     }
 }

@@ -1,18 +1,26 @@
 //! Sessions as a state machine: states, questions, outcomes, and the function that moves a
 //! session from one state to the next.
 //!
-//! Two facts are kept apart, the *state* and the *owner*. The states and what leads from one
-//! to another:
+//! Two facts are kept apart, the *state* and the *owner*. What leads from state to state:
 //!
 //! ```text
-//!             claim              ask                       Ok
-//!  Planned ─────────▶ Running ─────────▶ Paused   Running ────▶ Done
-//!     ▲                │  ▲ ▲             │   │   Running ────▶ Failed, Cancelled
-//!     │        suspend │  │ └─────────────┘   │
-//!     │                ▼  │   last closed,    │   Planned, Suspended, Paused without owner
-//!     │ retry    Suspended ◀──────────────────┘      ── cancel ──▶ Cancelled, Failed (timeout)
-//!  Failed,       (answered)   last closed,        Suspended, Paused without owner
-//!  Cancelled                  without owner          ── crash loop ──▶ Failed
+//! from        to          by
+//! ─────────────────────────────────────────────────────────────────────────────
+//! Planned     Running     claim
+//! Running     Paused      ask
+//!             Suspended   suspend
+//!             Done, Failed, Cancelled: end, as the body says
+//! Paused      Paused      ask, answer and withdraw while others are open;
+//!                         claim and suspend, which give and take the owner
+//!   owned     Running     answer and withdraw of the last one; cancel, end
+//!   not owned Suspended   answer and withdraw of the last one
+//!             Failed      crash loop
+//! Suspended   Running     claim
+//!             Failed      crash loop
+//! Planned, Suspended, Paused and not owned
+//!             Cancelled   cancel; Failed where a time limit asked for it
+//! Failed, Cancelled
+//!             Planned     retry
 //! ```
 //!
 //! Reading order: [`SessionState`], [`SessionInput`], [`SessionMachine::apply`].

@@ -338,6 +338,21 @@ fn usage_is_summed_without_overflow() {
     assert_eq!((sum.prompt_tokens, sum.completion_tokens), (u64::MAX, 2));
     assert_eq!(sum.counters.values().collect::<Vec<_>>(), [&u64::MAX]);
     assert!(!sum.estimated);
+    sum.add(&Usage { estimated: true, ..Usage::default() });
+    sum.add(&Usage::default());
+    assert!(sum.estimated, "an estimate among the parts makes the sum one");
+}
+
+#[test]
+fn what_hosts_share_between_threads_can_be_shared() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<SessionMachine>();
+    shared::<SessionInput>();
+    shared::<IllegalTransition>();
+    shared::<crate::Event>();
+    shared::<Box<dyn crate::EventSink>>();
+    #[cfg(feature = "tokio")]
+    shared::<crate::Cancel>();
 }
 
 /// Sessions are kept by the million, and every change of one makes a transition.
