@@ -20,6 +20,8 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use super::sync::{Mutex, MutexGuard};
+use crate::error::ClaimError;
+use crate::hold::Hold;
 use crate::hold_set::{HoldSet, Key, Ticket};
 use crate::names::Claims;
 use crate::slab::Slab;
@@ -59,6 +61,33 @@ pub(super) enum Delivery {
     Sleepers,
     /// All tickets come through the inbox.
     Inbox,
+}
+
+/// A place among the users of a set, given back when dropped.
+pub(super) struct Membership {
+    pub(super) shared: Arc<Shared>,
+    pub(super) member: u32,
+}
+
+impl Membership {
+    pub(super) fn join(shared: Arc<Shared>, label: Option<Arc<str>>, delivery: Delivery) -> Self {
+        let member = shared.change(|state| state.join(label, delivery));
+        Self { shared, member }
+    }
+
+    pub(super) fn join_too(&self, label: &str, delivery: Delivery) -> Self {
+        Self::join(Arc::clone(&self.shared), Some(Arc::from(label)), delivery)
+    }
+
+    pub(super) fn claims(&self, holds: &[Hold]) -> Result<Claims, ClaimError> {
+        self.shared.change(|state| state.set.claims(holds))
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.leave(self.member));
+    }
 }
 
 impl Shared {
@@ -125,7 +154,6 @@ impl State {
     pub(super) fn leave(&mut self, member: u32) {
         let it = &mut self.members[member];
         it.left = true;
-        it.due = VecDeque::new();
         self.discarded.extend(it.reader.take());
         self.forget_if_done(member);
     }
@@ -177,15 +205,16 @@ impl State {
         self.members[member].label.as_ref()
     }
 
+    /// How long an inbox is, and how many members and sleepers there are.
     #[cfg(test)]
-    pub(super) fn inbox_len(&self, member: u32) -> usize {
-        self.members[member].due.len()
+    pub(super) fn memory(&self, member: u32) -> (usize, usize, usize) {
+        (self.members[member].due.len(), self.members.len(), self.sleepers.len())
     }
 
     fn forget_if_done(&mut self, member: u32) {
         let it = &mut self.members[member];
         if it.left && it.tickets == 0 {
-            it.label = None;
+            *it = Member::default();
             self.members.free_place(member);
         }
     }
@@ -198,7 +227,6 @@ impl State {
             let it = &mut self.members[member];
             match it.delivery {
                 Delivery::Sleepers => wakes.add(self.sleepers[cookie].take()),
-                Delivery::Inbox if it.left => {}
                 Delivery::Inbox => {
                     // For clients that are woken and never look: most of it is stale then.
                     if it.due.len() > 2 * it.tickets as usize {

@@ -10,7 +10,7 @@
 //! - [`HoldSet`] is the accounting under both, plain synchronous Rust without a lock. It is all
 //!   that is left without the feature `driver`.
 //!
-//! Reading order: `hold`, `names`, `hold_set`; then `driver` and `handle`.
+//! Reading order: `hold`, `names`, `hold_set`; then `driver`, `handle` and `client`.
 //!
 //! ```
 //! use holdpoint_hold::{Hold, Holds};
@@ -23,6 +23,10 @@
 //! # Ok::<(), holdpoint_hold::ClaimError>(())
 //! ```
 
+#[cfg(feature = "driver")]
+mod block_on;
+#[cfg(feature = "driver")]
+mod client;
 #[cfg(feature = "driver")]
 mod driver;
 mod error;
@@ -37,9 +41,11 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "driver")]
+pub use client::{HoldClient, HoldTicket, NamedBlocker};
 pub use error::{ClaimError, ClaimFault, ClaimFaultKind, DeclareError};
 #[cfg(feature = "driver")]
-pub use handle::{HoldClient, HoldGuard, HoldTicket, Holds, NamedBlocker};
+pub use handle::{HoldGuard, Holds};
 pub use hold::{Hold, Mode, Scope};
 pub use hold_set::{Blocker, HoldSet, Ticket};
 pub use names::Claims;

@@ -175,6 +175,7 @@ impl StateMachineTest for Sut {
         drop(clients);
         drop(live);
         assert!(holds.is_empty());
+        assert_eq!(holds.users_and_sleepers(), (1, 0), "nothing is left of any of them");
     }
 }
 

@@ -8,6 +8,7 @@ mod cost;
 mod holds;
 #[cfg(feature = "driver")]
 mod holds_model;
+#[cfg_attr(not(feature = "driver"), expect(dead_code, reason = "who asks and reads"))]
 mod model;
 mod rules;
 #[cfg(feature = "driver")]
