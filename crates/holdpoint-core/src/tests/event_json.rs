@@ -222,8 +222,17 @@ fn kinds(parts: &Parts) -> Vec<EventKind> {
         }));
     }
     {
-        use SkipCause::{Condition, Stopped, UpstreamErrored, UpstreamFailed, UpstreamSkipped};
-        let causes = [UpstreamFailed, UpstreamErrored, UpstreamSkipped, Stopped, Condition];
+        use SkipCause::{
+            Condition, Stopped, UpstreamCancelled, UpstreamErrored, UpstreamFailed, UpstreamSkipped,
+        };
+        let causes = [
+            UpstreamFailed,
+            UpstreamErrored,
+            UpstreamSkipped,
+            UpstreamCancelled,
+            Stopped,
+            Condition,
+        ];
         all.extend(causes.map(|cause| Kind::TaskSkipped {
             task: task(),
             cause,
