@@ -55,19 +55,18 @@ fn machine(topology: &Arc<Topology>) -> usize {
                     let claims = holds.claims(topology.holds(task)).expect("valid holds");
                     let ticket = holds.request(&claims, task.index() as u64);
                     let granted = holds.is_granted(&ticket);
-                    let order = holds.order(&ticket);
-                    tickets[task.index()] = Some((ticket, task, order));
+                    tickets[task.index()] = Some((ticket, task));
                     machine.handle(
                         Monotonic::ZERO,
                         if granted {
-                            Input::HoldsGranted(task, order)
+                            Input::HoldsGranted(task)
                         } else {
                             Input::HoldsQueued(task)
                         },
                     );
                 }
                 Effect::ReleaseHolds(task) => {
-                    if let Some((ticket, ..)) = tickets[task.index()].take() {
+                    if let Some((ticket, _)) = tickets[task.index()].take() {
                         holds.release(ticket);
                     }
                 }
@@ -77,8 +76,8 @@ fn machine(topology: &Arc<Topology>) -> usize {
             }
         }
         let Some(owner) = holds.next_granted() else { return ended };
-        if let Some((_, task, order)) = &tickets[owner as usize] {
-            machine.handle(Monotonic::ZERO, Input::HoldsGranted(*task, *order));
+        if let Some((_, task)) = &tickets[owner as usize] {
+            machine.handle(Monotonic::ZERO, Input::HoldsGranted(*task));
         }
     }
 }

@@ -116,6 +116,7 @@ where
     if !O::WANTS_EVENTS {
         machine = machine.without_events();
     }
+    let start = options.clock.now();
     let mut driver = Driver {
         place,
         work,
@@ -130,6 +131,7 @@ where
         timer: None,
         observer_panic: None,
         has_runtime,
+        now: start.monotonic,
         topology: Arc::clone(topology),
         options,
     };
@@ -138,7 +140,6 @@ where
     }
     let cancel = driver.options.cancel.clone();
     let mut cancelled = Some(std::pin::pin!(cancel.cancelled()));
-    let start = driver.options.clock.now();
     driver.machine.handle(start.monotonic, Input::Start(start.wall));
     poll_fn(|cx| driver.poll(cx, &mut cancelled)).await;
     let mut report = driver.machine.into_report();
@@ -167,6 +168,9 @@ struct Driver<P, W, O> {
     timer: Option<(Monotonic, Pin<Box<Sleep>>)>,
     observer_panic: Option<String>,
     has_runtime: bool,
+    /// When something last ended or the driver was last woken: what follows from that happens
+    /// at the same time.
+    now: Monotonic,
     topology: Arc<Topology>,
     options: RunOptions<O>,
 }
@@ -192,13 +196,16 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         C: Future<Output = CancelInfo>,
     {
         let mut budget = BUDGET;
+        self.read_clock();
         loop {
             let one_ended = self.carry_out();
             if !one_ended && self.machine.is_done() {
                 return Poll::Ready(());
             }
             if let Some(waiting) = cancelled
-                && (budget == BUDGET || self.options.cancel.is_cancelled())
+                // The cause is a plain read; a bare token that somebody fires wakes the driver
+                // and is seen when it is polled next.
+                && (budget == BUDGET || self.options.cancel.cause().is_some())
                 && let Poll::Ready(cause) = waiting.as_mut().poll(cx)
             {
                 *cancelled = None;
@@ -297,7 +304,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         let place = &mut self.slots[slot as usize];
         (place.task, place.stage) = (task, stage);
         // A token that somebody kept, or that was asked for, belongs to the task that had it.
-        if Arc::get_mut(&mut place.token).is_none_or(|token| !token.is_unused()) {
+        if Arc::strong_count(&place.token) > 1 || !place.token.is_unused() {
             place.token = Arc::new(LazyToken::new(self.options.cancel.clone()));
         }
         self.slot_of[task.index()] = slot;
@@ -313,6 +320,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
     }
 
     fn ended(&mut self, slot: u32, ended: Ended<Done>) {
+        self.read_clock();
         let Slot { task, stage, .. } = self.slots[slot as usize];
         self.free(slot);
         let input = match (ended, stage) {
@@ -337,7 +345,12 @@ impl<P, W, O: Observer> Driver<P, W, O> {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(self.options.clock.monotonic(), input);
+        self.machine.handle(self.now, input);
+    }
+
+    fn read_clock(&mut self) -> Monotonic {
+        self.now = self.options.clock.monotonic();
+        self.now
     }
 
     fn request(&mut self, task: TaskId) {
@@ -348,7 +361,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
             self.waiting += 1;
             Input::HoldsQueued(task)
         } else {
-            Input::HoldsGranted(task, ticket.order())
+            Input::HoldsGranted(task)
         };
         self.tickets[task.index()] = Some(Asked { ticket, queued });
         self.handle(input);
@@ -358,8 +371,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         if let Some(asked) = &mut self.tickets[task.index()] {
             asked.queued = false;
             self.waiting -= 1;
-            let order = asked.ticket.order();
-            self.handle(Input::HoldsGranted(task, order));
+            self.handle(Input::HoldsGranted(task));
         }
     }
 
@@ -388,7 +400,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
             self.timer = None;
             return Poll::Pending;
         };
-        let now = self.options.clock.monotonic();
+        let now = self.read_clock();
         if now >= deadline {
             self.machine.handle(now, Input::Time);
             return Poll::Ready(());

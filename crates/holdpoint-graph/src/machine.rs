@@ -41,8 +41,8 @@ pub enum Input {
     GateEnded(TaskId, Gate),
     /// The lookup of a task ended.
     LookedUp(TaskId, Lookup),
-    /// The holds of a task are kept for it, with the number of its ticket.
-    HoldsGranted(TaskId, u64),
+    /// The holds of a task are kept for it.
+    HoldsGranted(TaskId),
     /// The holds of a task are not free; its ticket waits.
     HoldsQueued(TaskId),
     /// An attempt ended.
@@ -109,8 +109,11 @@ pub struct Machine {
     phase: Phase,
     causes: Causes,
     state: Vec<State>,
-    /// Open predecessors of a pending task; the responsible task of a skipped one.
+    /// Open predecessors of a pending task, the ticket number of one that asked for holds, the
+    /// responsible task of a skipped one.
     word: Vec<u32>,
+    /// How many tickets were asked for.
+    requests: u32,
     started: Vec<Monotonic>,
     finished: Vec<Monotonic>,
     open: usize,
@@ -147,6 +150,7 @@ impl Machine {
             causes: Causes::default(),
             state: vec![State::Pending; count],
             word: topology.predecessors.clone(),
+            requests: 0,
             started: vec![NEVER; count],
             finished: vec![Monotonic::ZERO; count],
             open: count,
@@ -172,7 +176,7 @@ impl Machine {
             Input::Start(wall) => self.start(now, wall),
             Input::GateEnded(task, gate) => self.gate_ended(now, task, gate),
             Input::LookedUp(task, lookup) => self.looked_up(now, task, lookup),
-            Input::HoldsGranted(task, order) => self.holds_granted(now, task, order),
+            Input::HoldsGranted(task) => self.holds_granted(now, task),
             Input::HoldsQueued(task) => self.holds_queued(now, task),
             Input::Executed(task, end) => self.executed(now, task, end),
             Input::Cancel(info) => self.cancel(now, info),
@@ -274,6 +278,9 @@ impl Machine {
     fn ask_or_execute(&mut self, now: Monotonic, task: TaskId) {
         if self.topology.settings(task).holds.is_some() {
             self.set(task, State::Asking);
+            // Tickets are numbered as they are asked for, so this is their order too.
+            self.requests = self.requests.wrapping_add(1);
+            self.word[task.index()] = self.requests;
             self.effects.push_back(Effect::RequestHolds(task));
         } else {
             self.execute(now, task);
@@ -336,7 +343,7 @@ impl Machine {
         }
     }
 
-    fn holds_granted(&mut self, now: Monotonic, task: TaskId, order: u64) {
+    fn holds_granted(&mut self, now: Monotonic, task: TaskId) {
         match self.state[task.index()] {
             State::Asking if !self.may_start(task) => {
                 self.leave_flight(now, task);
@@ -349,7 +356,7 @@ impl Machine {
             State::Waiting => {
                 self.event(now, task, TaskEventKind::HoldAcquired);
                 self.set(task, State::Reserved);
-                self.admission.add_reserved(task, order);
+                self.admission.add_reserved(task, self.word[task.index()]);
             }
             _ => {}
         }

@@ -10,7 +10,7 @@
 //!    the keys of their heads.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::bits::BitTree;
@@ -18,7 +18,7 @@ use crate::options::Limits;
 use crate::topology::{TaskId, Topology};
 
 /// `(0, ticket)` for reserved tasks, `(1, rank)` for ready ones.
-type Key = (u8, u64);
+type Key = (u8, u32);
 
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -39,7 +39,8 @@ struct Lane {
     caps: Box<[u32]>,
     start: u32,
     end: u32,
-    reserved: BTreeMap<u64, TaskId>,
+    /// By ticket number.
+    reserved: BinaryHeap<Reverse<(u32, TaskId)>>,
     status: Status,
 }
 
@@ -71,7 +72,7 @@ impl Admission {
             caps: class.tags.iter().filter_map(|&tag| cap_of[tag as usize]).collect(),
             start: class.positions.start,
             end: class.positions.end,
-            reserved: BTreeMap::new(),
+            reserved: BinaryHeap::new(),
             status: Status::Idle,
         });
         Self {
@@ -95,22 +96,25 @@ impl Admission {
         self.ready.remove(self.topology.position[task.index()]);
     }
 
-    /// Adds a task whose holds are kept for it since its ticket number `order` was due.
-    pub(crate) fn add_reserved(&mut self, task: TaskId, order: u64) {
+    /// Adds a task whose holds are kept for it, with the number of its ticket.
+    pub(crate) fn add_reserved(&mut self, task: TaskId, ticket: u32) {
         let class = self.topology.class(task);
-        self.lanes[class as usize].reserved.insert(order, task);
+        self.lanes[class as usize].reserved.push(Reverse((ticket, task)));
         self.offer(class);
     }
 
     /// Takes back the reserved tasks that `keep` refuses.
     pub(crate) fn retain_reserved(&mut self, mut keep: impl FnMut(TaskId) -> bool) {
         for lane in &mut self.lanes {
-            lane.reserved.retain(|_, task| keep(*task));
+            lane.reserved.retain(|Reverse((_, task))| keep(*task));
         }
     }
 
     /// The next task in order that all caps admit, with its slots and caps taken.
     pub(crate) fn take(&mut self) -> Option<TaskId> {
+        if self.lanes.len() == 1 {
+            return self.take_from_single_lane();
+        }
         while self.free_slots > 0 {
             let Reverse((key, index)) = self.queue.pop()?;
             let lane = &mut self.lanes[index as usize];
@@ -133,7 +137,7 @@ impl Admission {
                 self.caps[cap as usize].free -= 1;
             }
             if key.0 == 0 {
-                lane.reserved.pop_first();
+                lane.reserved.pop();
             } else {
                 self.ready.remove(self.topology.position[task.index()]);
             }
@@ -141,6 +145,29 @@ impl Admission {
             return Some(task);
         }
         None
+    }
+
+    /// The usual case without tags and weights: there is nothing to compare, so no queue.
+    fn take_from_single_lane(&mut self) -> Option<TaskId> {
+        let lane = &mut self.lanes[0];
+        if lane.weight > self.free_slots
+            || lane.caps.iter().any(|&cap| self.caps[cap as usize].free == 0)
+        {
+            return None;
+        }
+        let task = match lane.reserved.pop() {
+            Some(Reverse((_, task))) => task,
+            None => {
+                let position = self.ready.first_from(0)?;
+                self.ready.remove(position);
+                self.topology.order[position as usize]
+            }
+        };
+        self.free_slots -= lane.weight;
+        for &cap in &lane.caps {
+            self.caps[cap as usize].free -= 1;
+        }
+        Some(task)
     }
 
     /// Returns what [`take`](Self::take) took for this task.
@@ -178,6 +205,9 @@ impl Admission {
 
     /// Puts the lane's head into the queue, unless the lane is blocked or already there.
     fn offer(&mut self, index: u32) {
+        if self.lanes.len() == 1 {
+            return;
+        }
         let queued = match self.lanes[index as usize].status {
             Status::Blocked => return,
             Status::Queued(key) => Some(key),
@@ -193,12 +223,12 @@ impl Admission {
 
     fn head(&self, index: u32) -> Option<(Key, TaskId)> {
         let lane = &self.lanes[index as usize];
-        if let Some((&order, &task)) = lane.reserved.first_key_value() {
-            return Some(((0, order), task));
+        if let Some(&Reverse((ticket, task))) = lane.reserved.peek() {
+            return Some(((0, ticket), task));
         }
         let position = self.ready.first_from(lane.start).filter(|&position| position < lane.end)?;
         let task = self.topology.order[position as usize];
-        Some(((1, u64::from(self.topology.rank(position))), task))
+        Some(((1, self.topology.rank(position)), task))
     }
 
     /// Puts the lane aside where a cap does not admit it now.
