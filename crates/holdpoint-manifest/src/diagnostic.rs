@@ -72,7 +72,8 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Location { line, .. } = self.location;
-        write!(f, "{}:{}: {}", self.file().display(), self.location, visible(&self.message))?;
+        let file = self.file().to_string_lossy();
+        write!(f, "{}:{}: {}", visible(&file), self.location, visible(&self.message))?;
         let excerpt = Excerpt::new(self.source.line(line), self.location);
         if !excerpt.text.is_empty() {
             let margin = line.to_string().len();

@@ -78,15 +78,16 @@ impl<'s> Faults<'s> {
     }
 }
 
-/// A text of the manifest in backticks, cut where it is long.
+/// A text of the manifest in backticks, on one line, cut where it is long.
 pub(crate) fn quoted(text: &str) -> String {
     if text.is_empty() {
         return "`\"\"`".into();
     }
-    match text.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("`{}…`", &text[..end]),
-        None => format!("`{text}`"),
-    }
+    let (shown, rest) = match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
+    };
+    format!("`{}{rest}`", shown.replace('\n', "\\n"))
 }
 
 /// "did you mean": the candidate nearest to `text`, if one is near. The first of equals.

@@ -77,7 +77,11 @@ pub fn find(folder: &Path) -> Result<PathBuf, FindError> {
 fn is_there(path: &Path) -> Result<bool, FindError> {
     match path.symlink_metadata() {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(false)
+        }
         Err(source) => Err(FindError::Io { path: path.to_owned(), source }),
     }
 }

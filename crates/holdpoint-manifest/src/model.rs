@@ -20,9 +20,9 @@ use crate::source::Source;
 /// A checked manifest. Cloning copies the tasks and shares the text.
 ///
 /// Guaranteed: names are valid and unique; `needs`, `after`, `finally` and `default` name tasks
-/// of this manifest; no task names itself, nor another one twice in a way that contradicts
-/// itself; caps and weights are at least 1; a task fits into fixed `jobs`; no task names a hold
-/// twice; counted uses stay within the declared capacity. Not guaranteed: freedom from cycles.
+/// of this manifest; no task names itself, or another one twice; caps and weights are at least
+/// 1; a task fits into fixed `jobs`; no task names a hold twice; counted uses stay within the
+/// declared capacity. Not guaranteed: freedom from cycles.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     source: Arc<Source>,
@@ -181,7 +181,8 @@ pub struct Task {
     pub after: Vec<Located<Name>>,
     /// This task joins every run that has these, and runs after they ended in any way.
     pub finally: Vec<Located<Name>>,
-    /// Variables given to it, by name. No name begins with `HOLDPOINT_`.
+    /// Variables given to it, by name, each at the place of its name. No name begins with
+    /// `HOLDPOINT_`, none is in `pass_env` too.
     pub env: BTreeMap<String, Located<String>>,
     /// Variables of the caller that are passed on.
     pub pass_env: Vec<Located<String>>,

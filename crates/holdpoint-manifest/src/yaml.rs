@@ -36,8 +36,8 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<Node<'_>, Diagnostic> {
 }
 
 fn options(bytes: usize) -> Options {
-    // What aliases add is bounded by the size of the text that holds them: a task that merges
-    // common settings passes, and a nest of aliases cannot grow past its file.
+    // What aliases add is bounded by the size of the text that holds them: ten thousand tasks may
+    // merge common settings, and a few lines cannot stand for billions of values.
     let alias_events = 100_000 + 4 * bytes;
     let limits: AliasLimits = serde_yaml::alias_limits! { max_total_replayed_events: alias_events };
     // Every other count is bounded by the file's size or by `MAX_NODES`; the ratio would refuse

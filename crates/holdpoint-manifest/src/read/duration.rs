@@ -14,16 +14,16 @@ const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 impl Reader<'_> {
     /// A duration with its units.
-    pub(super) fn duration(&mut self, key: &str, node: &Node<'_>) -> Option<Duration> {
+    pub(super) fn duration(&mut self, what: &str, node: &Node<'_>) -> Option<Duration> {
         if matches!(node.value, Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_)) {
-            self.wrong_type(key, "a duration such as `90s` or `1h30m`", node);
+            self.wrong_type(what, "a duration such as `90s` or `1h30m`", node);
             return None;
         }
-        let text = self.text(key, node)?;
+        let text = self.text(what, node)?;
         match parse(text) {
             Ok(duration) => Some(duration),
             Err(refusal) => {
-                let (message, help) = refusal.words(key, text);
+                let (message, help) = refusal.words(what, text);
                 self.faults.add(Kind::Invalid, node.location, message, || help);
                 None
             }
@@ -31,10 +31,10 @@ impl Reader<'_> {
     }
 
     /// A duration that is not zero.
-    pub(super) fn some_duration(&mut self, key: &str, node: &Node<'_>) -> Option<Duration> {
-        let duration = self.duration(key, node)?;
+    pub(super) fn some_duration(&mut self, what: &str, node: &Node<'_>) -> Option<Duration> {
+        let duration = self.duration(what, node)?;
         if duration.is_zero() {
-            let message = format!("{key} is zero: nothing could end in time");
+            let message = format!("{what} is zero: nothing could end in time");
             self.faults.invalid(node.location, message);
             return None;
         }
@@ -53,23 +53,23 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn words(&self, key: &str, text: &str) -> (String, Option<String>) {
+    fn words(&self, what: &str, text: &str) -> (String, Option<String>) {
         let shown = quoted(text);
         match self {
             Self::NoUnit => (
-                format!("{key} is a duration: {shown} has no unit"),
+                format!("{what} is a duration: {shown} has no unit"),
                 Some(match text.trim() {
                     "0" => "write `0s`".into(),
                     number => format!("write `{number}s` for seconds or `{number}m` for minutes"),
                 }),
             ),
             Self::Calendar => (
-                format!("{key} is a duration: months and years have no fixed length"),
+                format!("{what} is a duration: months and years have no fixed length"),
                 Some("use days, as in `30d`".into()),
             ),
-            Self::TooLong => (format!("{key} is at most 3650d, which {shown} is not"), None),
+            Self::TooLong => (format!("{what} is at most 3650d, which {shown} is not"), None),
             Self::Malformed => (
-                format!("{key} is a duration: {shown} is not one"),
+                format!("{what} is a duration: {shown} is not one"),
                 Some("write it as `500ms`, `90s`, `10m`, `1h30m` or `2d`".into()),
             ),
         }

@@ -43,16 +43,20 @@ impl Reader<'_> {
             match key {
                 "name" => name = self.hold_name(value),
                 "shared" => shared = self.boolean("`shared`", value),
-                _ => units = Some((self.positive("`units`", value)?, value.location)),
+                _ => {
+                    let read = self.positive("`units`", value);
+                    units = read.map(|units| Located::new(units, value.location));
+                }
             }
         }
         let name = name?;
         let mode = match (shared, units) {
-            (Some(true), Some((_, location))) => {
-                self.faults.invalid(location, "a hold is taken `shared` or in `units`, not both");
+            (Some(true), Some(units)) => {
+                self.faults
+                    .invalid(units.location, "a hold is taken `shared` or in `units`, not both");
                 return None;
             }
-            (_, Some((units, _))) => HoldMode::Units(units),
+            (_, Some(units)) => HoldMode::Units(units.value),
             (Some(true), None) => HoldMode::Shared,
             (_, None) => HoldMode::Exclusive,
         };

@@ -68,14 +68,14 @@ impl Reader<'_> {
     /// The entries of a mapping whose keys are names given by the user.
     pub(super) fn named_entries<'n, 'a>(
         &mut self,
-        key: &str,
+        what: &str,
         takes: &str,
         node: &'n Node<'a>,
     ) -> &'n [(Node<'a>, Node<'a>)] {
         match &node.value {
             Value::Map(map) => map,
             _ => {
-                self.wrong_type(key, takes, node);
+                self.wrong_type(what, takes, node);
                 &[]
             }
         }

@@ -96,7 +96,7 @@ impl Reader<'_> {
         for (key, value) in entries {
             let Some(name) = self.name("the name of a task", key) else { continue };
             if !seen.insert(name.value.clone()) {
-                self.stands_twice(&name.value.to_string(), key, "`tasks`");
+                self.stands_twice(name.value.as_str(), key, "`tasks`");
                 continue;
             }
             tasks.push(self.task(name, value));

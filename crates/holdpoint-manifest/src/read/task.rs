@@ -176,8 +176,8 @@ impl Reader<'_> {
         Some(Action::Shell { script })
     }
 
-    fn script(&mut self, key: &str, node: &Node<'_>) -> Option<Action> {
-        self.some_text(key, node).map(|script| Action::Shell { script: script.to_owned() })
+    fn script(&mut self, what: &str, node: &Node<'_>) -> Option<Action> {
+        self.some_text(what, node).map(|script| Action::Shell { script: script.to_owned() })
     }
 
     /// `exec`: a program and its arguments.
@@ -191,14 +191,11 @@ impl Reader<'_> {
             return None;
         };
         let program = self.some_text("the program of `exec`", program);
-        let args: Vec<Option<String>> = args
+        let args = args
             .iter()
-            .map(|arg| self.text("an argument of `exec`", arg).map(str::to_owned))
+            .filter_map(|arg| self.text("an argument of `exec`", arg).map(str::to_owned))
             .collect();
-        Some(Action::Exec {
-            program: program?.to_owned(),
-            args: args.into_iter().collect::<Option<_>>()?,
-        })
+        Some(Action::Exec { program: program?.to_owned(), args })
     }
 
     /// `dir`: a folder within that of the manifest.

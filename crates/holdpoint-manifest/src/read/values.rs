@@ -15,11 +15,11 @@ use crate::node::{Node, Value};
 use super::Reader;
 
 impl<'s> Reader<'s> {
-    /// A fault: the value of `key` is not what it takes.
-    pub(super) fn wrong_type(&mut self, key: &str, takes: &str, node: &Node<'_>) {
+    /// A fault: `what` ("`desc`", "the name of a tag") is not what it must be.
+    pub(super) fn wrong_type(&mut self, what: &str, takes: &str, node: &Node<'_>) {
         let message = match node.value {
-            Value::Null => format!("{key} has no value: it takes {takes}"),
-            _ => format!("{key} takes {takes}, not {}", self.described(node)),
+            Value::Null => format!("{what} has no value: it takes {takes}"),
+            _ => format!("{what} takes {takes}, not {}", self.described(node)),
         };
         self.faults.add(Kind::WrongType, node.location, message, || None);
     }
@@ -45,7 +45,7 @@ impl<'s> Reader<'s> {
 
     /// A text. Numbers and booleans count as the text that is written, so that `[sleep, 010]`
     /// and the command `true` need no quotes.
-    pub(super) fn text<'n>(&mut self, key: &str, node: &'n Node<'_>) -> Option<&'n str>
+    pub(super) fn text<'n>(&mut self, what: &str, node: &'n Node<'_>) -> Option<&'n str>
     where
         's: 'n,
     {
@@ -53,12 +53,12 @@ impl<'s> Reader<'s> {
             Value::Text(text) => text.as_ref(),
             Value::Bool(_) | Value::Number => self.written(node),
             Value::Null | Value::List(_) | Value::Map(_) => {
-                self.wrong_type(key, "a text", node);
+                self.wrong_type(what, "a text", node);
                 return None;
             }
         };
         if text.contains('\0') {
-            let message = format!("{key} has a NUL character, which no process can be given");
+            let message = format!("{what} has a NUL character, which no process can be given");
             self.faults.invalid(node.location, message);
             return None;
         }
@@ -66,13 +66,13 @@ impl<'s> Reader<'s> {
     }
 
     /// A text that is not empty.
-    pub(super) fn some_text<'n>(&mut self, key: &str, node: &'n Node<'_>) -> Option<&'n str>
+    pub(super) fn some_text<'n>(&mut self, what: &str, node: &'n Node<'_>) -> Option<&'n str>
     where
         's: 'n,
     {
-        let text = self.text(key, node)?;
+        let text = self.text(what, node)?;
         if text.trim().is_empty() {
-            self.faults.invalid(node.location, format!("{key} is empty"));
+            self.faults.invalid(node.location, format!("{what} is empty"));
             return None;
         }
         Some(text)
@@ -81,7 +81,7 @@ impl<'s> Reader<'s> {
     /// The items of a list; a single text counts as a list of one.
     pub(super) fn items<'n, 'a>(
         &mut self,
-        key: &str,
+        what: &str,
         takes: &str,
         node: &'n Node<'a>,
     ) -> &'n [Node<'a>] {
@@ -89,28 +89,28 @@ impl<'s> Reader<'s> {
             Value::List(items) => items,
             Value::Text(_) | Value::Bool(_) | Value::Number => std::slice::from_ref(node),
             Value::Null | Value::Map(_) => {
-                self.wrong_type(key, takes, node);
+                self.wrong_type(what, takes, node);
                 &[]
             }
         }
     }
 
     /// A name (CORE-002).
-    pub(super) fn name(&mut self, key: &str, node: &Node<'_>) -> Option<Located<Name>> {
-        let text = self.text(key, node)?;
+    pub(super) fn name(&mut self, what: &str, node: &Node<'_>) -> Option<Located<Name>> {
+        let text = self.text(what, node)?;
         match text.parse() {
             Ok(name) => Some(Located::new(name, node.location)),
             Err(error) => {
-                self.bad_name(key, node, text, &error);
+                self.bad_name(what, node, text, &error);
                 None
             }
         }
     }
 
-    pub(super) fn bad_name(&mut self, key: &str, node: &Node<'_>, text: &str, error: &NameError) {
+    pub(super) fn bad_name(&mut self, what: &str, node: &Node<'_>, text: &str, error: &NameError) {
         let message = match error {
-            NameError::Empty => format!("{key} is empty"),
-            error => format!("{} is not {key}: {error}", quoted(text)),
+            NameError::Empty => format!("{what} is empty"),
+            error => format!("{} is not {what}: {error}", quoted(text)),
         };
         self.faults.invalid(node.location, message);
     }
@@ -162,25 +162,25 @@ impl<'s> Reader<'s> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, key: &str, node: &Node<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, what: &str, node: &Node<'_>) -> Option<bool> {
         match node.value {
             Value::Bool(value) => Some(value),
             _ => {
-                self.wrong_type(key, "`true` or `false`", node);
+                self.wrong_type(what, "`true` or `false`", node);
                 None
             }
         }
     }
 
     /// A whole number from 1 to 4294967295 in decimal digits.
-    pub(super) fn positive(&mut self, key: &str, node: &Node<'_>) -> Option<NonZeroU32> {
+    pub(super) fn positive(&mut self, what: &str, node: &Node<'_>) -> Option<NonZeroU32> {
         let Value::Number = node.value else {
-            self.wrong_type(key, "a whole number", node);
+            self.wrong_type(what, "a whole number", node);
             return None;
         };
         let text = self.written(node);
         if text == "0" {
-            self.faults.invalid(node.location, format!("{key} is at least 1"));
+            self.faults.invalid(node.location, format!("{what} is at least 1"));
             return None;
         }
         // Only what everyone reads alike: `010`, `0x10` and `1_000` differ from reader to reader.
@@ -188,18 +188,18 @@ impl<'s> Reader<'s> {
         match text.parse() {
             Ok(number) if plain => Some(number),
             Err(_) if plain => {
-                self.faults.invalid(node.location, format!("{key} is at most {}", u32::MAX));
+                self.faults.invalid(node.location, format!("{what} is at most {}", u32::MAX));
                 None
             }
             _ => {
-                self.wrong_type(key, "a whole number in decimal digits", node);
+                self.wrong_type(what, "a whole number in decimal digits", node);
                 None
             }
         }
     }
 
     /// A decimal number.
-    pub(super) fn number(&mut self, key: &str, node: &Node<'_>) -> Option<f64> {
+    pub(super) fn number(&mut self, what: &str, node: &Node<'_>) -> Option<f64> {
         let number = match node.value {
             Value::Number => {
                 self.written(node).parse().ok().filter(|number: &f64| number.is_finite())
@@ -207,7 +207,7 @@ impl<'s> Reader<'s> {
             _ => None,
         };
         if number.is_none() {
-            self.wrong_type(key, "a decimal number", node);
+            self.wrong_type(what, "a decimal number", node);
         }
         number
     }

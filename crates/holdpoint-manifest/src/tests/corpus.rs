@@ -1,4 +1,4 @@
-//! Two hundred small manifests with the text each of them is answered with.
+//! Some two hundred small manifests with the text each of them is answered with.
 //!
 //! A file of `corpus/` holds manifests separated by `--- # title`; the golden file beside it in
 //! `snapshots/` repeats each of them with its answer, and is what one reads. For an accepted

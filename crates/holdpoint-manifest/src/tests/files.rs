@@ -21,6 +21,11 @@ fn man_011_the_nearest_folder_with_a_manifest_wins() {
 
     fs::write(folder.path().join("a/holdpoint.yml"), TEXT).unwrap();
     assert_eq!(find(&inner).unwrap(), folder.path().join("a/holdpoint.yml"));
+    // A file is not a folder, and has none in it.
+    assert_eq!(
+        find(&folder.path().join("a/holdpoint.yml")).unwrap(),
+        inner.with_file_name("holdpoint.yml")
+    );
 }
 
 #[test]
