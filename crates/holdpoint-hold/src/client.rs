@@ -124,6 +124,8 @@ impl HoldTicket {
 
     /// Who stands in its way: at most `limit` holders and earlier waiting requests that conflict
     /// with it. Nobody, once it is granted.
+    ///
+    /// Meant for messages: it walks the queues while others wait for the lock.
     #[must_use]
     pub fn blockers(&self, limit: usize) -> Vec<NamedBlocker> {
         let Some(ticket) = &self.ticket else { return Vec::new() };
