@@ -87,7 +87,9 @@ fn modified(folder: &Path) -> Option<SystemTime> {
 struct Measurement {
     group: String,
     contestant: String,
-    /// Elements of one iteration: the throughput where it was declared, else the id's number.
+    /// The number in the id; 1 where there is none.
+    size: f64,
+    /// Elements of one iteration: the throughput where it was declared, else the size.
     elements: f64,
     /// Median nanoseconds of one iteration.
     nanoseconds: f64,
@@ -110,9 +112,10 @@ impl Measurement {
         // Without a size the group's name is all there is to the id.
         let contestant = benchmark["function_id"].as_str().unwrap_or(&group).to_owned();
         let size = benchmark["value_str"].as_str().and_then(|value| value.parse().ok());
-        let elements = benchmark["throughput"]["Elements"].as_f64().or(size).unwrap_or(1.0);
+        let size = size.unwrap_or(1.0);
+        let elements = benchmark["throughput"]["Elements"].as_f64().unwrap_or(size);
         let nanoseconds = estimates["median"]["point_estimate"].as_f64()?;
-        Some(Self { group, contestant, elements, nanoseconds })
+        Some(Self { group, contestant, size, elements, nanoseconds })
     }
 
     fn per_element(&self) -> f64 {
@@ -129,7 +132,7 @@ fn table(measurements: &[Measurement]) -> String {
     let mut text = String::new();
     for (group, mut rows) in groups {
         rows.sort_by(|a, b| {
-            a.elements.total_cmp(&b.elements).then_with(|| a.contestant.cmp(&b.contestant))
+            a.size.total_cmp(&b.size).then_with(|| a.contestant.cmp(&b.contestant))
         });
         let contestants: BTreeSet<_> = rows.iter().map(|row| row.contestant.as_str()).collect();
         let raw = contestants.iter().find(|name| name.starts_with("raw")).copied();
@@ -143,20 +146,19 @@ fn table(measurements: &[Measurement]) -> String {
         );
         for row in &rows {
             let same_size = |other: &&&Measurement| {
-                Some(other.contestant.as_str()) == raw && other.elements == row.elements
+                Some(other.contestant.as_str()) == raw && other.size == row.size
             };
             let ratio = rows.iter().find(same_size).map_or_else(String::new, |raw| {
                 format!("{:.2}", row.per_element() / raw.per_element())
             });
             let time = time(row.per_element());
-            let _ =
-                writeln!(text, "{:>12}  {:<24}{time:>16}{ratio:>10}", row.elements, row.contestant);
+            let _ = writeln!(text, "{:>12}  {:<24}{time:>16}{ratio:>10}", row.size, row.contestant);
         }
         for name in contestants {
             let points: Vec<_> = rows
                 .iter()
                 .filter(|row| row.contestant == name)
-                .map(|row| (row.elements, row.nanoseconds))
+                .map(|row| (row.size, row.nanoseconds))
                 .collect();
             if let Some(exponent) = growth(&points) {
                 let _ = writeln!(text, "{:>12}  {name:<24}{exponent:>16.3}", "growth");
@@ -192,9 +194,9 @@ mod tests {
 
     use super::*;
 
-    fn measurement(contestant: &str, elements: f64, nanoseconds: f64) -> Measurement {
-        let contestant = contestant.to_owned();
-        Measurement { group: "graph/wide".to_owned(), contestant, elements, nanoseconds }
+    fn measurement(contestant: &str, size: f64, nanoseconds: f64) -> Measurement {
+        let (group, contestant) = ("graph/wide".to_owned(), contestant.to_owned());
+        Measurement { group, contestant, size, elements: size, nanoseconds }
     }
 
     #[test]
@@ -205,12 +207,23 @@ mod tests {
         let estimates = json!({"median": {"point_estimate": 50.0}, "slope": null});
         let read = Measurement::parse(&benchmark, &estimates).unwrap();
         assert_eq!((read.group.as_str(), read.contestant.as_str()), ("g", "raw"));
-        assert_eq!(read.per_element(), 2.5);
+        assert_eq!((read.size, read.per_element()), (10.0, 2.5));
 
         let without_throughput =
             json!({"group_id": "g", "function_id": "raw", "value_str": "10", "throughput": null});
         assert_eq!(Measurement::parse(&without_throughput, &estimates).unwrap().elements, 10.0);
         assert!(Measurement::parse(&json!({}), &estimates).is_none());
+    }
+
+    #[test]
+    fn sizes_are_told_apart_whatever_the_throughput() {
+        let one_name = Measurement { elements: 1.0, ..measurement("raw", 1.0, 10.0) };
+        let eight_names = Measurement { elements: 1.0, ..measurement("raw", 8.0, 80.0) };
+        let other = Measurement { elements: 1.0, ..measurement("holdpoint", 8.0, 160.0) };
+        let table = table(&[one_name, eight_names, other]);
+        let line = table.lines().find(|line| line.contains("holdpoint")).unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words, ["8", "holdpoint", "160.0", "ns", "2.00"]);
     }
 
     #[test]
