@@ -13,8 +13,8 @@ use holdpoint_benches::shapes::Shape;
 use holdpoint_core::Monotonic;
 use holdpoint_core::Timestamp;
 use holdpoint_graph::{
-    Effect, Input, Limits, Machine, OnFailure, RunOptions, SendTaskRunner, TaskContext,
-    TaskEnd, TaskEvent, Topology, run, run_spawned,
+    Effect, Input, Limits, Machine, OnFailure, RunOptions, SendTaskRunner, TaskContext, TaskEnd,
+    TaskEvent, Topology, run, run_spawned,
 };
 use holdpoint_hold::HoldSet;
 
@@ -29,10 +29,12 @@ impl SendTaskRunner for Nothing {
 
 fn options() -> RunOptions<impl holdpoint_graph::Observer + Send> {
     let mut events = 0_u64;
-    RunOptions::default().limits(Limits::jobs(raw::CAP as u32)).observer(move |event: &TaskEvent| {
-        events += 1;
-        black_box((events, event.task));
-    })
+    RunOptions::default().limits(Limits::jobs(raw::CAP as u32)).observer(
+        move |event: &TaskEvent| {
+            events += 1;
+            black_box((events, event.task));
+        },
+    )
 }
 
 /// Drives the machine as the inline driver does, with no-op tasks and a bare hold set.
@@ -40,6 +42,15 @@ fn machine(topology: &Arc<Topology>) -> usize {
     let limits = Limits::jobs(raw::CAP as u32);
     let mut machine = Machine::new(topology, &limits, OnFailure::KeepGoing, None, 0);
     let mut holds = HoldSet::new();
+    let mut claims = std::collections::HashMap::new();
+    for task in topology.tasks() {
+        for hold in topology.holds(task) {
+            let name = hold.to_string();
+            claims
+                .entry(name)
+                .or_insert_with(|| holds.claims(topology.holds(task)).expect("valid holds"));
+        }
+    }
     let mut tickets: Vec<_> = Vec::new();
     tickets.resize_with(topology.len(), || None);
     let mut ended = 0;
@@ -58,11 +69,7 @@ fn machine(topology: &Arc<Topology>) -> usize {
                     tickets[task.index()] = Some((ticket, task));
                     machine.handle(
                         Monotonic::ZERO,
-                        if granted {
-                            Input::HoldsGranted(task)
-                        } else {
-                            Input::HoldsQueued(task)
-                        },
+                        if granted { Input::HoldsGranted(task) } else { Input::HoldsQueued(task) },
                     );
                 }
                 Effect::ReleaseHolds(task) => {

@@ -3,8 +3,8 @@
 //! Criterion measures wall time only; this is the other column.
 
 use std::process::{Command as StdCommand, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use holdpoint_core::Cancel;
@@ -44,7 +44,8 @@ fn std_threads(count: usize, threads: usize) {
         for _ in 0..threads {
             scope.spawn(|| {
                 while next.fetch_add(1, Ordering::Relaxed) < count {
-                    let output = StdCommand::new("/usr/bin/true").stdin(Stdio::null()).output().unwrap();
+                    let output =
+                        StdCommand::new("/usr/bin/true").stdin(Stdio::null()).output().unwrap();
                     assert!(output.status.success());
                 }
             });
@@ -59,16 +60,24 @@ fn runtime() -> tokio::runtime::Runtime {
 fn tokio_process(count: usize, parallel: usize) {
     runtime().block_on(async {
         let next = Arc::new(AtomicUsize::new(0));
-        let workers: Vec<_> = (0..parallel).map(|_| {
-            let next = next.clone();
-            tokio::spawn(async move {
-                while next.fetch_add(1, Ordering::Relaxed) < count {
-                    let output = tokio::process::Command::new("/usr/bin/true").stdin(Stdio::null()).output().await.unwrap();
-                    assert!(output.status.success());
-                }
+        let workers: Vec<_> = (0..parallel)
+            .map(|_| {
+                let next = next.clone();
+                tokio::spawn(async move {
+                    while next.fetch_add(1, Ordering::Relaxed) < count {
+                        let output = tokio::process::Command::new("/usr/bin/true")
+                            .stdin(Stdio::null())
+                            .output()
+                            .await
+                            .unwrap();
+                        assert!(output.status.success());
+                    }
+                })
             })
-        }).collect();
-        for worker in workers { worker.await.unwrap(); }
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
     });
 }
 
@@ -77,20 +86,31 @@ fn holdpoint(count: usize, parallel: usize, shell: bool) {
         let spawner = Spawner::new().unwrap();
         let next = Arc::new(AtomicUsize::new(0));
         let environment = Environment::of_this_process();
-        let command = if shell { Command::shell("/", ["true"]) } else { Command::program("/", "true", [""; 0]) };
+        let command = if shell {
+            Command::shell("/", ["true"])
+        } else {
+            Command::program("/", "true", [""; 0])
+        };
         let command = Arc::new(command.environment(environment));
-        let workers: Vec<_> = (0..parallel).map(|_| {
-            let (next, spawner, command) = (next.clone(), spawner.clone(), command.clone());
-            tokio::spawn(async move {
-                let cancel = Cancel::new();
-                while next.fetch_add(1, Ordering::Relaxed) < count {
-                    let mut sink = |_: Stream, _: Line<'_>| {};
-                    let exit = spawner.run(&command, &mut sink, &cancel, RunOptions::default()).await.unwrap();
-                    assert_eq!(exit.status, Status::Code(0));
-                }
+        let workers: Vec<_> = (0..parallel)
+            .map(|_| {
+                let (next, spawner, command) = (next.clone(), spawner.clone(), command.clone());
+                tokio::spawn(async move {
+                    let cancel = Cancel::new();
+                    while next.fetch_add(1, Ordering::Relaxed) < count {
+                        let mut sink = |_: Stream, _: Line<'_>| {};
+                        let exit = spawner
+                            .run(&command, &mut sink, &cancel, RunOptions::default())
+                            .await
+                            .unwrap();
+                        assert_eq!(exit.status, Status::Code(0));
+                    }
+                })
             })
-        }).collect();
-        for worker in workers { worker.await.unwrap(); }
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
     });
 }
 

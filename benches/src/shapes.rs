@@ -44,9 +44,11 @@ impl Shape {
             Self::Layered if task >= 100 => (4, 1),
             _ => (0, 0),
         };
-        (0..count).map(move |nth| {
-            if step == 0 { task - 1 } else { layer - 100 + (task + nth * 7) % 100 }
-        })
+        (0..count).map(
+            move |nth| {
+                if step == 0 { task - 1 } else { layer - 100 + (task + nth * 7) % 100 }
+            },
+        )
     }
 
     /// The hold of a task.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use holdpoint_core::{Name, TaskName};
 use holdpoint_hold::{Hold, HoldSet};
 
-use super::{TopologyBuilder, canonical_key};
+use super::{Draft, TopologyBuilder, canonical_key};
 use crate::cycle;
 use crate::error::{BuildError, Fault};
-use crate::topology::{Class, Edge, EdgeKind, MAX_TASKS, TaskId, Topology};
+use crate::topology::{Class, Edge, EdgeKind, MAX_TASKS, Settings, TaskId, Topology};
 
 /// One build: what was said, and the faults found so far.
 pub(super) struct Build {
@@ -318,6 +318,7 @@ impl Build {
         if classes.len() <= 1 {
             class_of = Vec::new();
         }
+        let (settings, settings_of) = intern_settings(&said.drafts, said.draft_of);
         Topology {
             names: said.names,
             edge_starts,
@@ -330,12 +331,38 @@ impl Build {
             classes,
             class_of,
             tags: said.tags,
-            settings_of: said.draft_of,
-            settings: said.drafts.into_iter().map(|draft| draft.settings).collect(),
+            settings_of,
+            settings,
             hold_lists: said.hold_lists,
             capacities: said.capacities,
         }
     }
+}
+
+/// Tasks with the same settings share them. Those with a retry are left apart: its numbers
+/// have no order to look them up by, and few tasks have one.
+fn intern_settings(drafts: &[Draft], mut draft_of: Vec<u32>) -> (Vec<Settings>, Vec<u32>) {
+    let mut settings: Vec<Settings> = Vec::new();
+    let mut known = HashMap::new();
+    let places: Vec<u32> = drafts
+        .iter()
+        .map(|draft| {
+            let it = &draft.settings;
+            let flags = (it.allow_failure, it.gate, it.lookup, it.finally);
+            let mut add = || {
+                settings.push(it.clone());
+                settings.len() as u32 - 1
+            };
+            match it.retry {
+                Some(_) => add(),
+                None => *known.entry((it.holds, it.timeout, flags)).or_insert_with(add),
+            }
+        })
+        .collect();
+    for draft in &mut draft_of {
+        *draft = places[*draft as usize];
+    }
+    (settings, draft_of)
 }
 
 fn prefix(name: &str) -> u128 {
