@@ -336,6 +336,11 @@ impl<P, W, O: Observer> Driver<P, W, O> {
                 }
             }
         };
+        // A task may see its token before the driver does: it stopped for the run's cause all the
+        // same. The machine takes a second request for nothing.
+        if let Some(cause) = self.options.cancel.cause() {
+            self.handle(Input::Cancel(cause.clone()));
+        }
         self.handle(input);
     }
 
