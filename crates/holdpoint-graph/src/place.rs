@@ -190,10 +190,13 @@ impl<F: Future> Place<F> for InlinePlace<F> {
 /// Futures spawned on the tokio runtime, spread over its threads.
 pub(crate) struct SpreadPlace<F: Future> {
     slots: Vec<SpreadSlot>,
-    ended: Arc<Inbox<(u32, u32, Ended<F::Output>)>>,
+    ended: Arc<Inbox<Answer<F::Output>>>,
     /// Taken from `ended`, last first.
-    batch: Vec<(u32, u32, Ended<F::Output>)>,
+    batch: Vec<Answer<F::Output>>,
 }
+
+/// Slot, its generation, and how its future ended.
+type Answer<T> = (u32, u32, Ended<T>);
 
 #[derive(Default)]
 struct SpreadSlot {
