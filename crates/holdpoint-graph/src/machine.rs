@@ -91,7 +91,10 @@ enum Phase {
     Stopping(TaskId),
     /// The task failed; the rest is cancelled.
     FailingFast(TaskId),
-    Cancelled,
+    /// With the task whose failure had cancelled the rest before, where there is one.
+    Cancelled {
+        failed_fast: Option<TaskId>,
+    },
 }
 
 /// The rules of one run. See the module's documentation for the contract with its driver.
@@ -114,6 +117,9 @@ pub struct Machine {
     word: Vec<u32>,
     /// How many tickets were asked for.
     requests: u32,
+    /// Tasks whose request for holds is not answered yet. Whoever comes after them in order is
+    /// considered after the answer: a task that has to wait for holds takes no slot from it.
+    asking: u32,
     started: Vec<Monotonic>,
     finished: Vec<Monotonic>,
     open: usize,
@@ -151,6 +157,7 @@ impl Machine {
             state: vec![State::Pending; count],
             word: topology.predecessors.clone(),
             requests: 0,
+            asking: 0,
             started: vec![NEVER; count],
             finished: vec![Monotonic::ZERO; count],
             open: count,
@@ -255,7 +262,9 @@ impl Machine {
 
     /// Starts what slots and caps allow, in order.
     fn admit(&mut self, now: Monotonic) {
-        while let Some(task) = self.admission.take() {
+        while self.asking == 0
+            && let Some(task) = self.admission.take()
+        {
             match self.state[task.index()] {
                 State::Reserved => self.execute(now, task),
                 State::Ready => self.admit_ready(now, task),
@@ -278,6 +287,7 @@ impl Machine {
     fn ask_or_execute(&mut self, now: Monotonic, task: TaskId) {
         if self.topology.settings(task).holds.is_some() {
             self.set(task, State::Asking);
+            self.asking += 1;
             // Tickets are numbered as they are asked for, so this is their order too.
             self.requests = self.requests.wrapping_add(1);
             self.word[task.index()] = self.requests;
@@ -344,6 +354,7 @@ impl Machine {
     }
 
     fn holds_granted(&mut self, now: Monotonic, task: TaskId) {
+        self.answered(task);
         match self.state[task.index()] {
             State::Asking if !self.may_start(task) => {
                 self.leave_flight(now, task);
@@ -363,6 +374,7 @@ impl Machine {
     }
 
     fn holds_queued(&mut self, now: Monotonic, task: TaskId) {
+        self.answered(task);
         if self.state[task.index()] != State::Asking {
             return;
         }
@@ -374,6 +386,10 @@ impl Machine {
         self.event(now, task, TaskEventKind::HoldWaiting);
         self.set(task, State::Waiting);
         self.admission.give_back(task);
+    }
+
+    fn answered(&mut self, task: TaskId) {
+        self.asking -= u32::from(self.state[task.index()] == State::Asking);
     }
 
     fn executed(&mut self, now: Monotonic, task: TaskId, end: TaskEnd) {
@@ -406,7 +422,11 @@ impl Machine {
                 if begun < retry.attempts && !failure.is_permanent() && self.may_start(task) =>
             {
                 let delay = retry.backoff.delay(begun, self.chance());
-                self.detail(task).failure = Some(failure.clone());
+                *self.detail(task) = Detail {
+                    failure: Some(failure.clone()),
+                    errored: state == State::Errored,
+                    ..Detail::default()
+                };
                 self.set(task, State::Backoff);
                 self.deadlines.set(task, now + delay, Due::Retry);
                 let kind = TaskEventKind::Retry { attempt: begun + 1, delay, failure };
@@ -417,10 +437,13 @@ impl Machine {
     }
 
     fn cancel(&mut self, now: Monotonic, info: CancelInfo) {
-        if matches!(self.phase, Phase::Cancelled) || self.is_done() {
-            return;
-        }
-        self.phase = Phase::Cancelled;
+        let failed_fast = match self.phase {
+            Phase::Cancelled { .. } => return,
+            _ if self.is_done() => return,
+            Phase::FailingFast(root) => Some(root),
+            Phase::Running | Phase::Stopping(_) => None,
+        };
+        self.phase = Phase::Cancelled { failed_fast };
         self.causes.run = Some(Arc::new(info));
         self.end_rest(now);
         self.grant_grace(now);
@@ -459,7 +482,7 @@ impl Machine {
         match self.phase {
             Phase::Running => true,
             Phase::Stopping(_) | Phase::FailingFast(_) => self.topology.settings(task).finally,
-            Phase::Cancelled => false,
+            Phase::Cancelled { .. } => false,
         }
     }
 

@@ -192,12 +192,6 @@ impl Admission {
         }
     }
 
-    /// Whether any task could be taken if slots were free.
-    #[cfg(test)]
-    pub(crate) fn has_candidates(&self) -> bool {
-        (0..self.lanes.len() as u32).any(|lane| self.head(lane).is_some())
-    }
-
     fn unblock(&mut self, lane: u32) {
         self.lanes[lane as usize].status = Status::Idle;
         self.offer(lane);

@@ -40,6 +40,10 @@ impl Deadlines {
         }
     }
 
+    pub(crate) fn due(&self, task: TaskId) -> Option<Due> {
+        self.of.get(&task).map(|(_, due)| *due)
+    }
+
     pub(crate) fn next(&self) -> Option<Monotonic> {
         self.queue.first().map(|(at, _)| *at)
     }

@@ -45,12 +45,16 @@ impl Machine {
 
     /// Ends a task that stopped because of its token.
     pub(super) fn end_cancelled(&mut self, now: Monotonic, task: TaskId) {
+        let finally = self.topology.settings(task).finally;
         match self.phase {
-            Phase::Cancelled => self.end(now, task, State::Cancelled),
-            Phase::FailingFast(root) if !self.topology.settings(task).finally => {
+            // The first cause is kept, though the run was cancelled too before the task stopped.
+            Phase::FailingFast(root) | Phase::Cancelled { failed_fast: Some(root) } if !finally => {
                 self.end_by(now, task, State::CancelledByFailure, root);
             }
-            _ => self.end(now, task, State::CancelledItself),
+            Phase::Cancelled { .. } => self.end(now, task, State::Cancelled),
+            Phase::FailingFast(_) | Phase::Running | Phase::Stopping(_) => {
+                self.end(now, task, State::CancelledItself)
+            }
         }
     }
 
@@ -149,16 +153,20 @@ impl Machine {
             match state {
                 State::Gated => self.effects.push_back(Effect::DropGate(task)),
                 State::Ready => self.admission.remove_ready(task),
-                State::Waiting | State::Reserved => {
+                State::Waiting => self.effects.push_back(Effect::ReleaseHolds(task)),
+                State::Reserved => {
                     self.effects.push_back(Effect::ReleaseHolds(task));
+                    self.event(now, task, TaskEventKind::HoldReleased);
                 }
                 State::Backoff => self.deadlines.clear(task),
                 _ => {}
             }
-            let failed_before = state == State::Backoff;
             let (state, root) = match self.phase {
                 // It did fail; there is only no time for another attempt.
-                Phase::Stopping(_) if failed_before => (State::Failed, None),
+                Phase::Stopping(_) if self.attempts.contains_key(&task) => {
+                    let errored = self.detail(task).errored;
+                    (if errored { State::Errored } else { State::Failed }, None)
+                }
                 Phase::Stopping(root) => (State::SkippedStopped, Some(root)),
                 Phase::FailingFast(root) => (State::CancelledByFailure, Some(root)),
                 _ => (State::Cancelled, None),
@@ -187,22 +195,25 @@ impl Machine {
     /// sets the time after which it is dropped.
     pub(super) fn grant_grace(&mut self, now: Monotonic) {
         let fire = match self.phase {
-            Phase::Cancelled => None,
+            Phase::Cancelled { .. } => None,
             Phase::FailingFast(_) => self.causes.failure.clone(),
             Phase::Running | Phase::Stopping(_) => return,
         };
         for index in 0..self.state.len() {
             let task = TaskId(index as u32);
-            if !self.state[index].is_in_flight() || (fire.is_some() && self.may_start(task)) {
+            // A task that asks for holds hears at once that it does not begin.
+            let has_token = matches!(self.state[index], State::Lookup | State::Running);
+            if !has_token || (fire.is_some() && self.may_start(task)) {
                 continue;
             }
             if let Some(info) = &fire {
                 self.effects.push_back(Effect::Cancel(task, info.clone()));
             }
-            if let Some(grace) = self.grace
-                && !self.overdue.contains(&task)
-            {
-                self.deadlines.set(task, now + grace, Due::Grace);
+            // The first cause decides: its grace is not prolonged, and no timeout follows it.
+            match self.grace {
+                Some(_) if self.deadlines.due(task) == Some(Due::Grace) => {}
+                Some(grace) => self.deadlines.set(task, now + grace, Due::Grace),
+                None => self.deadlines.clear(task),
             }
         }
     }

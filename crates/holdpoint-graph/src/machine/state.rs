@@ -79,7 +79,10 @@ pub(crate) struct Causes {
 pub(crate) struct Detail {
     pub(crate) failure: Option<TaskFailure>,
     pub(crate) condition: Option<Arc<str>>,
+    /// The last attempt did not stop within the grace.
     pub(crate) aborted: bool,
+    /// The attempt before the delay errored; otherwise it failed.
+    pub(super) errored: bool,
 }
 
 /// A terminal state with its details as a value.
