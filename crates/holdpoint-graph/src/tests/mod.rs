@@ -1,4 +1,20 @@
+//! Tests by subject. `plan`, `reference` and `model` check the machine against an independent
+//! statement of the rules; `rig` and `script` are for scenarios of a few lines; `audit` checks the
+//! events of every run, whatever the test is about.
+
+mod audit;
+mod model;
+mod plan;
+mod reference;
+mod rig;
+
+use proptest::test_runner::Config;
+
 /// How many cases a property test runs: 256, or what `HOLDPOINT_CASES` says.
 pub(crate) fn cases() -> u32 {
     std::env::var("HOLDPOINT_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(256)
+}
+
+fn config() -> Config {
+    Config { cases: cases(), failure_persistence: None, ..Config::default() }
 }
