@@ -127,7 +127,11 @@ impl TopologyBuilder {
     }
 
     /// Goes on with a task added before.
+    ///
+    /// # Panics
+    /// Where `task` belongs to a larger graph.
     pub fn setup(&mut self, task: TaskId) -> TaskSetup<'_> {
+        assert!(task.index() < self.len(), "a task of another graph: {task:?}");
         TaskSetup { builder: self, task }
     }
 

@@ -53,7 +53,7 @@ pub enum Fault {
     Unknown {
         /// The task that waits.
         task: String,
-        /// The name it gives.
+        /// The name it gives; `#7` where it gives the number of a task of another graph.
         unknown: String,
     },
     /// A task waits for itself.

@@ -221,7 +221,8 @@ impl Topology {
                 crate::build::canonical_key(self.name(task)).cmp(wanted.clone())
             })
             .ok()?;
-        Some(self.canonical[index])
+        // Keys tell good names apart; of the others some look like one.
+        Some(self.canonical[index]).filter(|&task| self.name(task) == name)
     }
 
     /// All tasks in canonical (project, task) order.

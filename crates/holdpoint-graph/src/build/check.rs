@@ -69,7 +69,8 @@ impl Build {
         keyed.sort_unstable_by(|(left, l), (right, r)| {
             left.cmp(right)
                 .then_with(|| canonical_key(self.name(*l)).cmp(canonical_key(self.name(*r))))
-                .then_with(|| l.cmp(r))
+                // Bad names may share a key.
+                .then_with(|| (self.name(*l), l).cmp(&(self.name(*r), r)))
         });
         keyed.into_iter().map(|(_, task)| task).collect()
     }
@@ -90,9 +91,17 @@ impl Build {
     }
 
     fn resolve_names(&mut self, canonical: &[TaskId]) {
+        let count = self.said.names.len();
+        for (from, edge) in self.said.edges.extract_if(.., |(from, _)| from.index() >= count) {
+            let task = self.said.names.get(edge.task()).to_owned();
+            let unknown = format!("#{}", from.index());
+            self.faults.push((edge.task(), Fault::Unknown { task, unknown }));
+        }
         for (name, edge) in std::mem::take(&mut self.said.named_edges) {
             let by_name = |&task: &TaskId| canonical_key(self.name(task)).cmp(canonical_key(&name));
-            if let Ok(index) = canonical.binary_search_by(by_name) {
+            if let Ok(index) = canonical.binary_search_by(by_name)
+                && self.name(canonical[index]) == name
+            {
                 self.said.edges.push((canonical[index], edge));
             } else {
                 let task = self.name(edge.task()).to_owned();
@@ -121,15 +130,15 @@ impl Build {
             draft.tags.sort_unstable();
             draft.tags.dedup();
             let draft = &self.said.drafts[draft_index];
-            let reason = if draft.weight == 0 {
-                Some("its weight is 0; the least is 1")
-            } else if draft.settings.timeout == Some(Duration::ZERO) {
-                Some("its timeout is 0; leave it out for no limit")
-            } else if draft.settings.retry.is_some_and(|retry| retry.attempts == 0) {
-                Some("its attempts are 0; the first counts, so the least is 1")
-            } else {
-                None
-            };
+            let no_attempts = draft.settings.retry.is_some_and(|retry| retry.attempts == 0);
+            let reasons = [
+                (draft.weight == 0, "its weight is 0; the least is 1"),
+                (
+                    draft.settings.timeout == Some(Duration::ZERO),
+                    "its timeout is 0; leave it out for no limit",
+                ),
+                (no_attempts, "its attempts are 0; the first counts, so the least is 1"),
+            ];
             let tags = draft.tags.clone();
             for tag in tags {
                 if let Err(source) = Name::check(&self.said.tags[tag as usize]) {
@@ -138,7 +147,7 @@ impl Build {
                     self.fault(task, Fault::BadTag { task: name, tag, source });
                 }
             }
-            if let Some(reason) = reason {
+            for (_, reason) in reasons.into_iter().filter(|(wrong, _)| *wrong) {
                 let name = self.name(task).to_owned();
                 self.fault(task, Fault::Setting { task: name, reason });
             }
