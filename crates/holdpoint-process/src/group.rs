@@ -107,6 +107,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(mut leader) = self.leader.take() {
             self.signal(Signal::KILL);
+            drop((leader.stdout.take(), leader.stderr.take()));
             // Its end takes a moment, or for ever where it hangs in the kernel: not waited for here.
             if !matches!(leader.try_wait(), Ok(Some(_))) {
                 self.pool.reap_later(leader);

@@ -92,18 +92,6 @@ pub(crate) fn diagnose(command: &Command, refused: io::Error) -> ProcessError {
     }
 }
 
-/// Why a started process cannot be observed.
-pub(crate) fn diagnose_watch(command: &Command, pid: u32, error: io::Error) -> ProcessError {
-    match Errno::from_io_error(&error) {
-        Some(Errno::MFILE | Errno::NFILE) => ProcessError::LimitReached {
-            limit: SystemLimit::Descriptors,
-            program: command.to_string().into(),
-            source: error,
-        },
-        _ => ProcessError::Watch { pid, source: error },
-    }
-}
-
 /// The file that a program's name means. A name with a slash is a path from the command's
 /// directory, which the child enters before it executes; any other is looked for in `PATH`.
 fn find(program: &OsStr, command: &Command) -> Result<PathBuf, ProcessError> {

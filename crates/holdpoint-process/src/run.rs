@@ -1,16 +1,15 @@
 //! The driver of one run: feeds what it observes to the machine and carries its effects out.
 
 use std::future;
+use std::path::Path;
 use std::pin::pin;
 
 use holdpoint_core::Cancel;
 use tokio::time::{Instant, sleep_until};
 
-use crate::command::Command;
 use crate::error::ProcessError;
 use crate::exit::Exit;
 use crate::group::Group;
-use crate::launch;
 use crate::log::Log;
 use crate::machine::{Effect, Finish, Input, Machine};
 use crate::options::RunOptions;
@@ -21,20 +20,20 @@ use crate::watch::ExitWatch;
 /// Accompanies a started process to its end.
 pub(crate) async fn accompany(
     mut group: Group,
-    command: &Command,
+    log: Option<&Path>,
     sink: &mut (impl OutputSink + ?Sized),
     cancel: &Cancel,
     options: RunOptions,
 ) -> Result<Exit, ProcessError> {
     let pid = group.id();
-    let lost_sight = |error| launch::diagnose_watch(command, pid, error);
+    let lost_sight = |source| ProcessError::Watch { pid, source };
     sink.started(pid);
     let mut watch = ExitWatch::new(&group).map_err(lost_sight)?;
     let (stdout, stderr) = group.take_output();
     let mut run = Run {
         stdout: Pipe::new(Stream::Stdout, stdout).map_err(lost_sight)?,
         stderr: Pipe::new(Stream::Stderr, stderr).map_err(lost_sight)?,
-        log: Log::new(command.log.as_deref()),
+        log: Log::new(log),
         sink,
         machine: Machine::new(options),
         started: Instant::now(),

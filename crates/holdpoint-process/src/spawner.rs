@@ -99,7 +99,7 @@ impl Spawner {
             cause = cancel.cancelled() => return Err(ProcessError::Cancelled { cause }),
             started = self.start(command) => started?,
         };
-        run::accompany(group, command, sink, cancel, options).await
+        run::accompany(group, command.log.as_deref(), sink, cancel, options).await
     }
 
     async fn start(&self, command: &Command) -> Result<Group, ProcessError> {

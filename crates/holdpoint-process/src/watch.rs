@@ -1,6 +1,12 @@
 //! Waiting for the end of a process without reaping it.
 
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
+
+#[cfg(target_os = "linux")]
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::group::Group;
 
@@ -9,34 +15,21 @@ use crate::group::Group;
 pub(crate) enum ExitWatch {
     /// A descriptor of the process that becomes readable at its end.
     #[cfg(target_os = "linux")]
-    Descriptor(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>),
+    Descriptor(AsyncFd<OwnedFd>),
     /// The plain Unix way: at each SIGCHLD, look.
-    Signal(tokio::signal::unix::Signal),
+    Signal(Signal),
 }
 
 impl ExitWatch {
     pub(crate) fn new(group: &Group) -> io::Result<Self> {
+        // Where there is no descriptor to be had, or no such call, there still is the signal: a
+        // process that runs is not to be lost for want of one.
         #[cfg(target_os = "linux")]
-        {
-            use rustix::io::Errno;
-            use rustix::process::{PidfdFlags, pidfd_open};
-            use tokio::io::{Interest, unix::AsyncFd};
-            match pidfd_open(group.pid(), PidfdFlags::empty()) {
-                Ok(descriptor) => {
-                    // The successor is unsafe: it asks for a promise about the descriptor that
-                    // not every type keeps. An owned descriptor does.
-                    #[expect(deprecated)]
-                    let watched = AsyncFd::with_interest(descriptor, Interest::READABLE);
-                    return watched.map(Self::Descriptor);
-                }
-                // Kernels before 5.3, and sandboxes that know no such call.
-                Err(Errno::NOSYS | Errno::PERM) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+        if let Some(watched) = watch_descriptor(group) {
+            return Ok(Self::Descriptor(watched));
         }
         let _ = group;
-        let kind = tokio::signal::unix::SignalKind::child();
-        tokio::signal::unix::signal(kind).map(Self::Signal)
+        signal(SignalKind::child()).map(Self::Signal)
     }
 
     /// Waits for the end.
@@ -56,4 +49,16 @@ impl ExitWatch {
             }
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn watch_descriptor(group: &Group) -> Option<AsyncFd<OwnedFd>> {
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    let descriptor = pidfd_open(group.pid(), PidfdFlags::empty()).ok()?;
+    // The successor is unsafe: it asks for a promise about the descriptor that not every type
+    // keeps. An owned descriptor does.
+    #[expect(deprecated)]
+    let watched = AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE);
+    watched.ok()
 }

@@ -1,34 +1,34 @@
 //! PROC-005: output as it comes, whole, in a file.
 
-use crate::support::{Seen, folder_with_pipe, go, path_only, run, shell, try_run};
+use crate::support::{Gate, Seen, path_only, run, shell, try_run};
 use holdpoint_core::{Cancel, Retryable};
 use holdpoint_process::{
     Command, Line, LineEnd, OutputSink, ProcessError, RunOptions, Spawner, Status, Stream, Verdict,
 };
 
 /// Lets the child go on after each line: without live lines nobody would ever end.
-struct Conversation {
-    pipe: std::path::PathBuf,
+struct Conversation<'a> {
+    gate: &'a Gate,
     seen: Seen,
 }
 
-impl OutputSink for Conversation {
+impl OutputSink for Conversation<'_> {
     fn line(&mut self, stream: Stream, line: Line<'_>) {
         self.seen.line(stream, line);
         if line.end == LineEnd::Newline {
-            go(&self.pipe);
+            self.gate.open();
         }
     }
 }
 
 #[tokio::test]
 async fn proc_005_cd_9_lines_come_while_the_process_runs_in_the_order_of_both_streams() {
-    let (folder, pipe) = folder_with_pipe();
+    let gate = Gate::new();
     let script =
         "for n in 1 2 3; do echo o$n; read x < go; echo e$n >&2; read x < go; done; printf end";
-    let log = folder.path().join("log");
-    let command = Command::shell(folder.path(), [script]).environment(path_only()).log(&log);
-    let mut sink = Conversation { pipe, seen: Seen::default() };
+    let log = gate.folder.path().join("log");
+    let command = Command::shell(gate.folder.path(), [script]).environment(path_only()).log(&log);
+    let mut sink = Conversation { gate: &gate, seen: Seen::default() };
     let spawner = Spawner::new().unwrap();
     let exit = spawner.run(&command, &mut sink, &Cancel::new(), RunOptions::default()).await;
     assert_eq!(exit.unwrap().verdict(), Verdict::Succeeded);

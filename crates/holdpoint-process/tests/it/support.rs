@@ -1,9 +1,9 @@
 //! What the tests share. Nothing here sleeps for a guessed time: children signal by output,
 //! by named pipes and by ending.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Write;
 use std::process::Command as StdCommand;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdpoint_core::Cancel;
@@ -12,7 +12,7 @@ use holdpoint_process::{
     Stream,
 };
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
 
 /// Longer than any test takes.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -54,27 +54,41 @@ impl OutputSink for Seen {
     }
 }
 
-/// Tells a waiting test about the first line with a given text, and keeps all lines.
-#[derive(Debug, Default)]
-pub(crate) struct Watched {
+/// Keeps all that it is told, and passes it on to a waiting test.
+#[derive(Debug)]
+pub(crate) struct Telling {
     pub(crate) seen: Seen,
-    awaited: &'static str,
-    found: Arc<Notify>,
+    tell: mpsc::UnboundedSender<String>,
 }
 
-impl Watched {
-    pub(crate) fn until(awaited: &'static str) -> (Self, Arc<Notify>) {
-        let found = Arc::<Notify>::default();
-        (Self { seen: Seen::default(), awaited, found: found.clone() }, found)
+/// The process id, then the lines of both streams.
+#[derive(Debug)]
+pub(crate) struct Heard(mpsc::UnboundedReceiver<String>);
+
+pub(crate) fn telling() -> (Telling, Heard) {
+    let (tell, heard) = mpsc::unbounded_channel();
+    (Telling { seen: Seen::default(), tell }, Heard(heard))
+}
+
+impl Heard {
+    pub(crate) async fn until(&mut self, text: &str) {
+        while self.0.recv().await.expect("the text comes") != text {}
+    }
+
+    pub(crate) async fn pid(&mut self) -> u32 {
+        self.0.recv().await.unwrap().parse().unwrap()
     }
 }
 
-impl OutputSink for Watched {
+impl OutputSink for Telling {
+    fn started(&mut self, pid: u32) {
+        self.seen.started(pid);
+        let _ = self.tell.send(pid.to_string());
+    }
+
     fn line(&mut self, stream: Stream, line: Line<'_>) {
         self.seen.line(stream, line);
-        if line.bytes == self.awaited.as_bytes() {
-            self.found.notify_one();
-        }
+        let _ = self.tell.send(String::from_utf8_lossy(line.bytes).into_owned());
     }
 }
 
@@ -103,36 +117,49 @@ pub(crate) async fn try_run(command: &Command) -> (Result<Exit, ProcessError>, S
 pub(crate) async fn run_until(
     command: &Command,
     options: RunOptions,
-    text: &'static str,
+    text: &str,
     then: impl FnOnce(&Cancel),
 ) -> (Exit, Seen) {
-    let (mut sink, found) = Watched::until(text);
+    let (mut sink, mut heard) = telling();
     let cancel = Cancel::new();
     let spawner = Spawner::new().unwrap();
     let (exit, ()) = tokio::join!(spawner.run(command, &mut sink, &cancel, options), async {
-        found.notified().await;
+        heard.until(text).await;
         then(&cancel);
     });
     (exit.unwrap(), sink.seen)
 }
 
-/// A folder with a named pipe `go`: a child waits with `read x < go`, the test goes on with
-/// [`go`].
-pub(crate) fn folder_with_pipe() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let pipe = folder.path().join("go");
-    assert!(StdCommand::new("mkfifo").arg(&pipe).status().unwrap().success());
-    (folder, pipe)
+/// A folder with a named pipe `go`, at which a child waits with `read x < go`.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) folder: TempDir,
+    /// Open for both, so that neither side waits for the other to come nor sees it leave.
+    pipe: File,
 }
 
-/// Lets the child go on that reads from the pipe. Waits until it reads.
-pub(crate) fn go(pipe: &Path) {
-    std::fs::write(pipe, "go\n").unwrap();
+impl Gate {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("go");
+        assert!(StdCommand::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let pipe = File::options().read(true).write(true).open(pipe).unwrap();
+        Self { folder, pipe }
+    }
+
+    /// Lets one child through.
+    pub(crate) fn open(&self) {
+        (&self.pipe).write_all(b"go\n").unwrap();
+    }
 }
 
-/// Waits until the process has ended, reaped or not.
+/// Whether the process has ended, reaped or not.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    matches!(state(pid), None | Some('Z' | 'X'))
+}
+
 pub(crate) fn wait_until_ended(pid: u32) {
-    wait_until(|| matches!(state(pid), None | Some('Z' | 'X')), pid);
+    wait_until(|| has_ended(pid), pid);
 }
 
 /// Waits until the process has ended and somebody has reaped it.
