@@ -53,7 +53,7 @@ impl Machine {
             }
             Phase::Cancelled { .. } => self.end(now, task, State::Cancelled),
             Phase::FailingFast(_) | Phase::Running | Phase::Stopping(_) => {
-                self.end(now, task, State::CancelledItself)
+                self.end(now, task, State::CancelledItself);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What must be true of the events of every run, whatever ran and however it went. Every test of
-//! the machine, and every test of the driver that has an observer, ends here.
+//! the machine, and every test of the driver that has an observer, feeds one.
 
+use std::sync::Arc;
+
+use holdpoint_core::Monotonic;
 use holdpoint_hold::Mode;
 
 use super::rig::outcome_text;
@@ -21,31 +24,31 @@ struct Seen {
     end: Option<Outcome>,
 }
 
-/// Checks the events of a whole run against each other and against its report.
-pub(super) fn audit(report: &Report, events: &[TaskEvent]) {
-    let topology = report.topology();
-    let mut audit = Audit {
-        topology,
-        predecessors: predecessors(topology),
-        seen: vec![Seen::default(); topology.len()],
-    };
-    assert!(events.is_sorted_by_key(|event| event.at), "time went back");
-    for event in events {
-        audit.take(event);
-    }
-    audit.compare(report);
-}
-
-struct Audit<'a> {
-    topology: &'a Topology,
+/// Takes in the events of a run, one after the other.
+pub(super) struct Audit {
+    topology: Arc<Topology>,
     predecessors: Vec<Vec<(TaskId, EdgeKind)>>,
     seen: Vec<Seen>,
+    now: Monotonic,
 }
 
-impl Audit<'_> {
-    fn take(&mut self, event: &TaskEvent) {
+impl Audit {
+    pub(super) fn new(topology: &Arc<Topology>) -> Self {
+        Self {
+            predecessors: predecessors(topology),
+            seen: vec![Seen::default(); topology.len()],
+            now: Monotonic::ZERO,
+            topology: Arc::clone(topology),
+        }
+    }
+
+    /// # Panics
+    /// Where the event does not fit those before it.
+    pub(super) fn take(&mut self, event: &TaskEvent) {
         let task = event.task;
-        let name = self.topology.name(task);
+        let name = self.topology.name(task).to_owned();
+        assert!(event.at >= self.now, "{name}: time went back");
+        self.now = event.at;
         let before = self.seen[task.index()].clone();
         assert!(before.end.is_none(), "{name}: {:?} after its end", event.kind);
         let began = match &event.kind {
@@ -163,7 +166,9 @@ impl Audit<'_> {
         }
     }
 
-    fn compare(&self, report: &Report) {
+    /// # Panics
+    /// Where the report says something else than the events did.
+    pub(super) fn compare(&self, report: &Report) {
         assert_eq!(report.rows().len(), self.seen.len(), "one row a task");
         let mut counts = Counts::default();
         let mut good = true;
@@ -171,7 +176,7 @@ impl Audit<'_> {
             let task = TaskId(index as u32);
             let row = report.row(task);
             let end = seen.end.as_ref().unwrap_or_else(|| panic!("{}: no end", row.task));
-            let text = |outcome| outcome_text(self.topology, outcome);
+            let text = |outcome| outcome_text(&self.topology, outcome);
             assert_eq!(text(&row.outcome), text(end), "{}", row.task);
             assert_eq!(row.started.is_some(), seen.started, "{}", row.task);
             // The last attempt that was told of may not have begun.

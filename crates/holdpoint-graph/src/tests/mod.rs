@@ -2,11 +2,21 @@
 //! statement of the rules; `rig` and `script` are for scenarios of a few lines; `audit` checks the
 //! events of every run, whatever the test is about.
 
+mod attempts;
 mod audit;
+mod build;
+mod cancels;
+mod caps;
+mod cycles;
+mod failures;
+mod gates;
+mod holds;
 mod model;
+mod order;
 mod plan;
 mod reference;
 mod rig;
+mod script;
 
 use proptest::test_runner::Config;
 

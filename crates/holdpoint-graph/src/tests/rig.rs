@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdpoint_core::{Monotonic, Timestamp};
+use holdpoint_core::Monotonic;
 use holdpoint_hold::{Claims, HoldSet, Ticket};
 
-use super::audit::audit;
+use super::audit::Audit;
 use crate::{
     Effect, Input, Limits, Machine, OnFailure, Outcome, Report, SkipCause, Source, TaskEvent,
     TaskEventKind, TaskId, Topology, UpstreamEnd,
@@ -25,7 +25,7 @@ pub(super) struct Rig {
     /// For each task with holds.
     claims: Vec<Option<Claims>>,
     tickets: Vec<Option<Ticket>>,
-    events: Vec<TaskEvent>,
+    audit: Audit,
 }
 
 impl Rig {
@@ -51,7 +51,7 @@ impl Rig {
             set,
             claims,
             tickets: (0..topology.len()).map(|_| None).collect(),
-            events: Vec::new(),
+            audit: Audit::new(&topology),
             topology,
         }
     }
@@ -67,10 +67,6 @@ impl Rig {
         lines
     }
 
-    pub(super) fn start(&mut self) -> Vec<String> {
-        self.step(Input::Start(Timestamp::from_micros(0)))
-    }
-
     /// Tells the machine of the next ticket that became due.
     pub(super) fn deliver(&mut self) -> Vec<String> {
         let task = self.due.pop_front().expect("a ticket became due");
@@ -81,13 +77,13 @@ impl Rig {
         self.topology.name(task)
     }
 
-    /// The report of a run that has ended; nothing is held any more, and its events are in order.
+    /// The report of a run that has ended; nothing is held any more, and the events agree with it.
     pub(super) fn finish(self) -> Report {
         assert!(self.machine.is_done(), "it has not ended");
         assert!(self.set.is_empty(), "a hold outlived the run");
         assert_eq!(self.machine.next_deadline(), None, "a deadline outlived the run");
         let report = self.machine.into_report();
-        audit(&report, &self.events);
+        self.audit.compare(&report);
         report
     }
 
@@ -117,7 +113,7 @@ impl Rig {
             Effect::LookUp(task) | Effect::AwaitGate(task) => {
                 assert!(self.tickets[task.index()].is_none(), "it looks up with a hold");
             }
-            Effect::Event(event) => self.events.push(event),
+            Effect::Event(event) => self.audit.take(&event),
             _ => {}
         }
     }
