@@ -51,6 +51,8 @@ mod options;
 mod place;
 mod report;
 mod runner;
+#[cfg(feature = "driver")]
+mod sync;
 mod topology;
 
 #[cfg(test)]

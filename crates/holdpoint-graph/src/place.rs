@@ -4,12 +4,13 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use holdpoint_hold::HoldTicket;
 use tokio::task::AbortHandle;
+
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// What a future ended with, or the message of its panic.
 pub(crate) type Ended<T> = Result<T, String>;
@@ -169,8 +170,9 @@ impl<F: Future> Place<F> for InlinePlace<F> {
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)> {
         loop {
             while let Some(slot) = self.batch.pop() {
-                // Lowered before the poll: a wake-up during it must be heard.
-                self.slots[slot as usize].signal.raised.store(false, Ordering::Release);
+                // Lowered before the poll: a wake-up during it must be heard. And taken, not only
+                // stored: what whoever found it raised did before must be seen by the poll.
+                self.slots[slot as usize].signal.raised.swap(false, Ordering::AcqRel);
                 if let Some(ended) = self.poll_slot(slot) {
                     return Poll::Ready((slot, ended));
                 }
