@@ -10,32 +10,81 @@ use crate::{Action, HoldMode, Jobs, Manifest, Retry, Task};
 
 use super::parse;
 
-macro_rules! golden {
-    ($test:ident, $theme:literal) => {
-        #[test]
-        fn $test() {
-            let cases = include_str!(concat!("corpus/", $theme, ".yaml"));
-            insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
-                insta::assert_snapshot!($theme, answered(cases));
-            });
-        }
-    };
+#[test]
+fn in_5_man_002_keys() {
+    golden("keys", include_str!("corpus/keys.yaml"));
 }
 
-golden!(in_5_man_002_keys, "keys");
-golden!(in_5_man_002_keys_of_later_versions, "later");
-golden!(in_5_man_003_wrong_types, "types");
-golden!(in_5_man_003_texts_are_what_is_written, "texts");
-golden!(core_002_names, "names");
-golden!(man_005_references, "references");
-golden!(man_006_commands, "commands");
-golden!(man_007_limits, "limits");
-golden!(hold_001_hold_002_hold_009_ho_5_holds, "holds");
-golden!(man_004_times, "times");
-golden!(man_008_environment, "environment");
-golden!(in_3_in_5_syntax, "yaml");
-golden!(man_009_aliases, "aliases");
-golden!(man_010_version, "version");
+#[test]
+fn in_5_man_002_keys_of_later_versions() {
+    golden("later", include_str!("corpus/later.yaml"));
+}
+
+#[test]
+fn in_5_man_003_wrong_types() {
+    golden("types", include_str!("corpus/types.yaml"));
+}
+
+#[test]
+fn in_5_man_003_texts_are_what_is_written() {
+    golden("texts", include_str!("corpus/texts.yaml"));
+}
+
+#[test]
+fn core_002_names() {
+    golden("names", include_str!("corpus/names.yaml"));
+}
+
+#[test]
+fn man_005_references() {
+    golden("references", include_str!("corpus/references.yaml"));
+}
+
+#[test]
+fn man_006_commands() {
+    golden("commands", include_str!("corpus/commands.yaml"));
+}
+
+#[test]
+fn man_007_limits() {
+    golden("limits", include_str!("corpus/limits.yaml"));
+}
+
+#[test]
+fn hold_001_hold_002_hold_009_ho_5_holds() {
+    golden("holds", include_str!("corpus/holds.yaml"));
+}
+
+#[test]
+fn man_004_times() {
+    golden("times", include_str!("corpus/times.yaml"));
+}
+
+#[test]
+fn man_008_environment() {
+    golden("environment", include_str!("corpus/environment.yaml"));
+}
+
+#[test]
+fn in_3_in_5_syntax() {
+    golden("yaml", include_str!("corpus/yaml.yaml"));
+}
+
+#[test]
+fn man_009_aliases() {
+    golden("aliases", include_str!("corpus/aliases.yaml"));
+}
+
+#[test]
+fn man_010_version() {
+    golden("version", include_str!("corpus/version.yaml"));
+}
+
+fn golden(theme: &str, cases: &str) {
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(theme, answered(cases));
+    });
+}
 
 fn answered(cases: &str) -> String {
     let mut out = String::new();
