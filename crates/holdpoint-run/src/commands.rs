@@ -111,13 +111,15 @@ impl Commands {
     /// No task has a cache yet, so each gets what the caller has; `pass_env` adds nothing to it.
     fn environment(&self, cx: &TaskContext, task: &Task) -> Environment {
         let root = self.plan.manifest().root();
-        let mut own = TaskVariables::default();
-        own.session = Some(self.session.to_string());
-        own.task = Some(self.plan.name(cx.task()).to_string());
-        own.start = Some(self.recorder.start());
-        own.attempt = Some(cx.attempt());
-        own.project = Some(root.to_owned());
-        own.workspace = Some(root.to_owned());
+        let own = TaskVariables {
+            session: Some(self.session.to_string()),
+            task: Some(self.plan.name(cx.task()).to_string()),
+            start: Some(self.recorder.start()),
+            attempt: Some(cx.attempt()),
+            project: Some(root.to_owned()),
+            workspace: Some(root.to_owned()),
+            ..TaskVariables::default()
+        };
         let declared = task.env.iter().map(|(name, value)| (name, &value.value)).collect();
         Environment::uncached(&self.caller, &declared, &own)
     }

@@ -1,0 +1,136 @@
+//! Why a command ended without a run, and how that reads.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use holdpoint::manifest::{Diagnostic, FindError, LoadError};
+use holdpoint::run::{Ending, PlanError, RunError};
+
+use crate::args::Common;
+use crate::text::plain;
+
+/// What SIGPIPE would have ended a program with that does not know of it.
+const BROKEN_PIPE: Ending = Ending::Signalled(13);
+
+/// A command that could not do its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// No manifest was found.
+    Find(FindError),
+    /// The manifest could not be read, or has mistakes.
+    Load(LoadError),
+    /// What was asked for cannot be run. Faults in the manifest are shown as they are.
+    Plan(PlanError),
+    /// The run could not begin.
+    Run(RunError),
+    /// The folder of `-C` cannot be entered.
+    Directory(PathBuf, io::Error),
+    /// The file of `--events` cannot be made.
+    Events(PathBuf, io::Error),
+    /// Events were not written to this file.
+    EventsLost(PathBuf, io::Error),
+    /// The runtime or a thread could not be made.
+    Runtime(io::Error),
+    /// Standard output took no more.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// Tells the user, on standard error, and says how the program ends.
+    pub(crate) fn report(&self, common: &Common) -> Ending {
+        if self.is_broken_pipe() {
+            return BROKEN_PIPE;
+        }
+        let mut message = self.message();
+        if let Some(help) = self.help(common) {
+            let _ = write!(message, "\nhelp: {help}");
+        }
+        // Who cannot be told cannot be told that either.
+        let _ = writeln!(io::stderr(), "{message}");
+        match self {
+            Self::Run(_) | Self::EventsLost(..) | Self::Runtime(_) | Self::Output(_) => {
+                Ending::Failed
+            }
+            _ => Ending::Refused,
+        }
+    }
+
+    /// Whether a reader such as `head` has gone, which is nothing to tell anybody.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The mistakes in the manifest, where it is these.
+    pub(crate) fn faults(&self) -> Vec<&Diagnostic> {
+        match self {
+            Self::Load(LoadError::Invalid(faults)) => faults.iter().collect(),
+            Self::Plan(PlanError::Invalid(faults)) => faults.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What went wrong, without help.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            // These have the form `file:line:column: message`, which editors and people know.
+            Self::Load(LoadError::Invalid(faults)) => faults.to_string(),
+            Self::Plan(error @ PlanError::Invalid(_)) => error.to_string(),
+            Self::Find(error) => chain(error),
+            Self::Load(error) => chain(error),
+            Self::Plan(error) => chain(error),
+            Self::Run(error) => chain(error),
+            Self::Directory(path, error) => {
+                format!("error: cannot start in {}: {error}", path.display())
+            }
+            Self::Events(path, error) => {
+                format!("error: cannot write events to {}: {error}", path.display())
+            }
+            Self::EventsLost(path, error) => {
+                format!("error: events are missing in {}: {error}", path.display())
+            }
+            Self::Runtime(error) => format!("error: no runtime: {error}"),
+            Self::Output(error) => format!("error: cannot write to standard output: {error}"),
+        }
+    }
+
+    fn help(&self, common: &Common) -> Option<String> {
+        match self {
+            Self::Find(FindError::NotFound { .. }) => Some(
+                "make one, such as this, and name a task with `holdpoint run hello`\n\n  \
+                 # holdpoint.yaml\n  tasks:\n    hello: echo hello\n\n\
+                 `holdpoint --help` has more; `-f` takes a manifest from elsewhere."
+                    .to_owned(),
+            ),
+            Self::Plan(PlanError::UnknownTarget { nearest, .. }) => Some(match nearest {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("`{}` lists the tasks", common.again("")),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// An error and what caused it, in one row.
+fn chain(error: &dyn Error) -> String {
+    let mut message = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(message, ": {error}");
+        cause = error.source();
+    }
+    plain(&message)
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}

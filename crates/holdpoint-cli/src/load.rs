@@ -1,0 +1,52 @@
+//! From `-C` and `-f` to the manifest.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holdpoint::manifest::{Manifest, find};
+
+use crate::args::Common;
+use crate::failure::Failure;
+use crate::text::word;
+
+/// The manifest that is meant.
+pub(crate) fn load(common: &Common) -> Result<Arc<Manifest>, Failure> {
+    let path = match (&common.directory, &common.file) {
+        (None, Some(file)) => file.clone(),
+        (None, None) => nearby(find(Path::new(".")).map_err(Failure::Find)?),
+        (Some(_), Some(file)) => nearby(common.path(file)?),
+        (Some(_), None) => nearby(find(&common.path(Path::new(""))?).map_err(Failure::Find)?),
+    };
+    tracing::info!("reading {}", path.display());
+    Manifest::load(&path).map(Arc::new).map_err(Failure::Load)
+}
+
+impl Common {
+    /// A path as it is meant where a command line names it: from the folder of `-C`.
+    pub(crate) fn path(&self, path: &Path) -> Result<PathBuf, Failure> {
+        let Some(directory) = &self.directory else { return Ok(path.to_owned()) };
+        let start = directory.canonicalize();
+        let start = start.map_err(|error| Failure::Directory(directory.clone(), error))?;
+        if start.is_dir() {
+            return Ok(start.join(path));
+        }
+        Err(Failure::Directory(directory.clone(), std::io::ErrorKind::NotADirectory.into()))
+    }
+
+    /// The program with a command and the flags that lead to the same manifest: for help.
+    pub(crate) fn again(&self, command: &str) -> String {
+        let mut words = vec!["holdpoint".to_owned()];
+        words.extend((!command.is_empty()).then(|| command.to_owned()));
+        for (flag, path) in [("-C", &self.directory), ("-f", &self.file)] {
+            words.extend(path.iter().map(|path| format!("{flag} {}", word(path))));
+        }
+        words.join(" ")
+    }
+}
+
+/// As messages show it: from the working directory, where it lies below.
+pub(crate) fn nearby(path: PathBuf) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    below.unwrap_or(path)
+}
