@@ -21,7 +21,7 @@ bars() {
 	echo "  words     $(known words) of four letters or more, $(known vocabulary) different ones"
 	echo "  longest   $(known longest)"
 	avoid=$(known avoid)
-	echo "  to avoid  ${avoid:-not looked at} lines of documents"
+	echo "  to avoid  ${avoid:-not looked for}${avoid:+ lines of documents}"
 	echo
 	echo "Most frequent words"
 	bars 10 <out/words.txt
