@@ -1,5 +1,7 @@
 //! What the benchmarks share: graph shapes, and the raw limits that stand beside Holdpoint.
 
 pub mod alloc;
+#[cfg(unix)]
+pub mod process;
 pub mod raw;
 pub mod shapes;

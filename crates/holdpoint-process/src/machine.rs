@@ -101,7 +101,9 @@ impl Machine {
         self.closed |= input == Input::OutputClosed;
         match self.state {
             State::Running if input == Input::Cancelled => self.interrupt(now),
-            State::Running if self.exited && self.closed => self.finish(),
+            State::Running if self.exited && (self.closed || self.options.drain.is_zero()) => {
+                self.finish()
+            }
             State::Running if self.exited => {
                 self.state = State::Draining { until: now + self.options.drain };
                 None

@@ -38,6 +38,9 @@ fn proc_004_ch_4_cd_8_output_held_open_is_waited_for_no_longer_than_the_drain() 
     assert_eq!(machine.handle(ms(149), Input::Tick), None);
     assert_eq!(machine.handle(ms(150), Input::Tick), finished(true));
     assert_eq!(machine.next_deadline(), None);
+
+    let mut hasty = Machine::new(RunOptions::default().drain(ms(0)));
+    assert_eq!(hasty.handle(ms(50), Input::Exited), finished(true));
 }
 
 #[test]

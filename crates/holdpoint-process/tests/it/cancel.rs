@@ -180,18 +180,43 @@ async fn proc_004_ch_4_cd_8_a_grandchild_that_holds_the_output_is_flagged_not_wa
     kill(background);
 }
 
+/// Takes its first line and comes back when the process has written the rest and ended.
+struct Late<'a> {
+    gate: &'a Gate,
+    seen: Seen,
+}
+
+impl OutputSink for Late<'_> {
+    fn started(&mut self, pid: u32) {
+        self.seen.started(pid);
+    }
+
+    fn line(&mut self, stream: Stream, line: Line<'_>) {
+        self.seen.line(stream, line);
+        if self.seen.lines.len() == 1 {
+            self.gate.open();
+            wait_until_ended(self.seen.pid);
+        }
+    }
+}
+
 #[tokio::test]
 async fn proc_004_what_the_process_wrote_is_kept_though_nothing_is_waited_for() {
-    // More than a pipe holds at once is still there when the process ends.
-    let script = "sleep 1000 & echo $!; head -c 60000 /dev/zero | tr '\\0' x; exit 0";
-    let mut seen = Seen::default();
-    let options = RunOptions::default().drain(Duration::ZERO);
     let spawner = Spawner::new().unwrap();
-    let exit = spawner.run(&shell(script), &mut seen, &Cancel::new(), options).await.unwrap();
-    let background: u32 = seen.lines[0].1.parse().unwrap();
-    kill(background);
-    assert!(exit.leaky_output);
-    assert_eq!(seen.lines[1].1.len(), 60_000);
+    for (first, other) in [(1, Stream::Stderr), (2, Stream::Stdout)] {
+        let gate = Gate::new();
+        let rest = "head -c 30000 /dev/zero; head -c 30000 /dev/zero >&2";
+        let script = format!("sleep 1000 & echo $! >&{first}; read x < go; {rest}; exit 0");
+        let command = Command::shell(gate.folder.path(), [script]).environment(path_only());
+        let mut late = Late { gate: &gate, seen: Seen::default() };
+        let options = RunOptions::default().drain(Duration::ZERO);
+        let exit = spawner.run(&command, &mut late, &Cancel::new(), options).await.unwrap();
+        let background = &late.seen.lines[0].1;
+        kill(background.parse().unwrap());
+        assert!(exit.leaky_output);
+        assert_eq!(exit.output_bytes, 60_000 + background.len() as u64 + 1);
+        assert_eq!(late.seen.text(other).len(), 30_000);
+    }
 }
 
 /// The leader has ended, the drain would last for ever; a cancel ends it and what is left.

@@ -60,7 +60,7 @@ async fn proc_001_the_environment_is_what_was_given_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn proc_001_directory_input_group_and_parent() {
+async fn proc_001_directory_group_and_parent() {
     let folder = tempfile::tempdir().unwrap();
     let real = folder.path().canonicalize().unwrap();
     let ids = if cfg!(target_os = "linux") {
@@ -68,7 +68,7 @@ async fn proc_001_directory_input_group_and_parent() {
     } else {
         "ps -o pgid= -o ppid= -p $$"
     };
-    let lines = ["cat", "pwd -P", ids];
+    let lines = ["pwd -P", ids];
     let command = Command::shell(&real, lines).environment(path_only());
     let (exit, seen) = run(&command).await;
     let stdout = seen.stdout();

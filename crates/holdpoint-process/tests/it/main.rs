@@ -1,8 +1,8 @@
 //! The rules about processes, shown with real ones.
 
+mod alone;
 mod cancel;
 mod command;
-mod limits;
 mod output;
 mod refusals;
 mod support;

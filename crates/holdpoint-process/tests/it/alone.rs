@@ -1,5 +1,5 @@
-//! What needs a process of its own: limits of descriptors and of memory. Each test runs itself
-//! once more, alone, behind a shell that sets the limits.
+//! What needs a runner of its own: its limits, its memory, its standard input. Each test runs
+//! itself once more, alone, behind a shell that sets the scene.
 
 use std::fs::File;
 use std::process::Command as StdCommand;
@@ -11,16 +11,18 @@ use holdpoint_process::{
     Command, Exit, Line, OutputSink, ProcessError, RunOptions, Spawner, Status, Stream, SystemLimit,
 };
 
+use crate::support::run;
+
 const INNER: &str = "HOLDPOINT_TEST_INNER";
 
-/// Whether this is the inner run. The outer one starts it after `limits`, a piece of shell, and
+/// Whether this is the inner run. The outer one starts it after `scene`, a piece of shell, and
 /// passes its judgement on.
-fn alone(test: &str, limits: &str) -> bool {
+fn alone(test: &str, scene: &str) -> bool {
     if std::env::var_os(INNER).is_some() {
         return true;
     }
     let output = StdCommand::new("sh")
-        .args(["-c", &format!("{limits}; exec \"$0\" --exact \"$1\" --nocapture --test-threads 1")])
+        .args(["-c", &format!("{scene}; exec \"$0\" --exact \"$1\" --nocapture --test-threads 1")])
         .arg(std::env::current_exe().unwrap())
         .arg(test)
         .env(INNER, "1")
@@ -32,11 +34,20 @@ fn alone(test: &str, limits: &str) -> bool {
 }
 
 #[test]
+fn proc_001_standard_input_is_empty_whatever_the_runner_has() {
+    let test = "alone::proc_001_standard_input_is_empty_whatever_the_runner_has";
+    if !alone(test, "exec < /etc/passwd") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (exit, _) = runtime.block_on(run(&Command::program("/", "/bin/cat", [""; 0])));
+    assert_eq!((exit.status, exit.output_bytes), (Status::Code(0), 0));
+}
+
+#[test]
 fn ch_9_without_descriptors_every_run_ends_and_the_runner_lives() {
-    if !alone(
-        "limits::ch_9_without_descriptors_every_run_ends_and_the_runner_lives",
-        "ulimit -n 40",
-    ) {
+    if !alone("alone::ch_9_without_descriptors_every_run_ends_and_the_runner_lives", "ulimit -n 40")
+    {
         return;
     }
     let runtime =
@@ -96,7 +107,7 @@ impl OutputSink for Bytes {
 #[cfg(target_os = "linux")]
 #[test]
 fn proc_005_ev_3_memory_is_bounded_whatever_a_child_prints() {
-    if !alone("limits::proc_005_ev_3_memory_is_bounded_whatever_a_child_prints", ":") {
+    if !alone("alone::proc_005_ev_3_memory_is_bounded_whatever_a_child_prints", ":") {
         return;
     }
     let peak = || {
