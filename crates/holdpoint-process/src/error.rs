@@ -143,8 +143,10 @@ pub enum ProcessError {
         /// What the system said.
         source: io::Error,
     },
-    /// The end of the process could not be observed. It was killed.
-    #[error("process {pid} could not be watched and was killed")]
+    /// The end of the process could not be observed. It was killed, where it still ran. One
+    /// reason is a runner that was itself started with SIGCHLD ignored: then the system keeps
+    /// no exit status for it.
+    #[error("the end of process {pid} could not be observed; is SIGCHLD ignored here?")]
     Watch {
         /// The process.
         pid: u32,

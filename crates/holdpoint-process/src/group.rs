@@ -31,6 +31,7 @@ impl Group {
         Self { leader: Some(leader), pid, pool }
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
@@ -58,7 +59,7 @@ impl Group {
         }
     }
 
-    /// Asks all members to end. Stopped ones go on first, for they could not hear it.
+    /// Asks all members to end. Those that are stopped go on, for only then do they hear it.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
@@ -72,13 +73,13 @@ impl Group {
     /// Whether any process but the ended leader is left in the group.
     #[cfg(target_os = "linux")]
     pub(crate) fn has_members(&self) -> bool {
-        let group = self.pid.as_raw_pid();
+        let group = self.pid.as_raw_pid().to_string();
         let Ok(processes) = std::fs::read_dir("/proc") else { return false };
         processes.flatten().any(|entry| {
-            let is_process = entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
+            let is_process = entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
             is_process
                 && std::fs::read(entry.path().join("stat"))
-                    .is_ok_and(|stat| is_live_member(&stat, group))
+                    .is_ok_and(|stat| is_live_member(&stat, group.as_bytes()))
         })
     }
 
@@ -126,10 +127,9 @@ fn status(status: ExitStatus) -> Status {
 /// Reads `pid (name) state parent group ..`; the name may hold anything, so the last parenthesis
 /// counts.
 #[cfg(target_os = "linux")]
-fn is_live_member(stat: &[u8], group: i32) -> bool {
+fn is_live_member(stat: &[u8], group: &[u8]) -> bool {
     let Some(name_end) = stat.iter().rposition(|byte| *byte == b')') else { return false };
-    let mut fields = stat[name_end + 1..].split(|byte| *byte == b' ').filter(|f| !f.is_empty());
+    let mut fields = stat[name_end + 1..].split(|byte| *byte == b' ').skip(1);
     let (state, _parent, of_group) = (fields.next(), fields.next(), fields.next());
-    !matches!(state, None | Some(b"Z" | b"X"))
-        && of_group.is_some_and(|number| number == group.to_string().as_bytes())
+    !matches!(state, None | Some(b"Z" | b"X")) && of_group == Some(group)
 }

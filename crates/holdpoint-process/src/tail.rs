@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::output::{Line, LineEnd, OutputSink, Stream};
+use crate::output::{Line, OutputSink, Stream};
 
 /// Keeps the last lines of an output, within a number of lines and of bytes.
 ///
@@ -48,7 +48,7 @@ impl Tail {
 impl OutputSink for Tail {
     fn line(&mut self, stream: Stream, line: Line<'_>) {
         // The empty last piece of a long line is no line of its own.
-        if line.bytes.is_empty() && !line.begins && line.end != LineEnd::Continued {
+        if line.bytes.is_empty() && !line.begins {
             return;
         }
         let end = &line.bytes[line.bytes.len().saturating_sub(self.max_bytes)..];

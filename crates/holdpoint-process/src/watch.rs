@@ -43,7 +43,7 @@ impl ExitWatch {
             Self::Signal(children) => {
                 // The listener is older than this look, so no end falls between the two.
                 while !group.has_exited()? {
-                    children.recv().await;
+                    children.recv().await.ok_or(io::ErrorKind::NotConnected)?;
                 }
                 Ok(())
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use holdpoint_core::{Cancel, Retryable};
 use holdpoint_process::{
-    Command, Exit, Line, OutputSink, ProcessError, RunOptions, Spawner, Status, Stream, SystemLimit,
+    Command, Exit, Line, ProcessError, RunOptions, Spawner, Status, Stream, SystemLimit,
 };
 
 use crate::support::run;
@@ -96,19 +96,17 @@ fn assert_out_of_descriptors(error: &ProcessError) {
     assert_eq!(*limit, SystemLimit::Descriptors);
 }
 
-struct Bytes(u64);
-
-impl OutputSink for Bytes {
-    fn line(&mut self, _: Stream, line: Line<'_>) {
-        self.0 += line.bytes.len() as u64;
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn proc_005_ev_3_memory_is_bounded_whatever_a_child_prints() {
     if !alone("alone::proc_005_ev_3_memory_is_bounded_whatever_a_child_prints", ":") {
         return;
+    }
+    struct Bytes(u64);
+    impl holdpoint_process::OutputSink for Bytes {
+        fn line(&mut self, _: Stream, line: Line<'_>) {
+            self.0 += line.bytes.len() as u64;
+        }
     }
     let peak = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
