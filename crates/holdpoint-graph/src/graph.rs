@@ -181,7 +181,7 @@ impl GraphReport {
     /// # Errors
     /// [`ValueError`] where it did not succeed, or is of another graph.
     pub fn value<T: Send + Sync + 'static>(&self, key: TaskKey<T>) -> Result<Arc<T>, ValueError> {
-        self.values.read(key, &self.report.topology)
+        self.values.read(key, &self.report)
     }
 }
 

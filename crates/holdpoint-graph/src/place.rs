@@ -81,6 +81,10 @@ fn message(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("(no message)"))
 }
 
+/// How many futures may be polled without an end before others have their turn: some wake
+/// themselves each time, and would keep the driver from its timer, its token and its thread.
+const POLLS: u32 = 256;
+
 /// Futures polled by the driver's own task. They may borrow and need not be `Send`.
 ///
 /// A slot's box and waker serve one future after the other, so that starting one allocates
@@ -168,8 +172,15 @@ impl<F: Future> Place<F> for InlinePlace<F> {
     }
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)> {
+        let mut polls = 0;
         loop {
             while let Some(slot) = self.batch.pop() {
+                if polls == POLLS {
+                    self.batch.push(slot);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                polls += 1;
                 // Lowered before the poll: a wake-up during it must be heard. And taken, not only
                 // stored: what whoever found it raised did before must be seen by the poll.
                 self.slots[slot as usize].signal.raised.swap(false, Ordering::AcqRel);
@@ -197,8 +208,14 @@ pub(crate) struct SpreadPlace<F: Future> {
     batch: Vec<Answer<F::Output>>,
 }
 
-/// Slot, its generation, and how its future ended.
-type Answer<T> = (u32, u32, Ended<T>);
+/// Of a future that is gone.
+struct Answer<T> {
+    slot: u32,
+    generation: u32,
+    ended: Ended<T>,
+    /// Released where the answer is read, so that who is due by it comes after it.
+    _ticket: Option<HoldTicket>,
+}
 
 #[derive(Default)]
 struct SpreadSlot {
@@ -232,10 +249,9 @@ where
         let inbox = Arc::clone(&self.ended);
         let task = tokio::spawn(async move {
             // Moved in, so that an aborted future keeps its holds until it is gone.
-            let ticket = ticket;
+            let _ticket = ticket;
             let ended = catch(future).await;
-            drop(ticket);
-            inbox.push((slot, generation, ended));
+            inbox.push(Answer { slot, generation, ended, _ticket });
         });
         place.task = Some(task.abort_handle());
         None
@@ -243,10 +259,10 @@ where
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)> {
         loop {
-            while let Some((slot, generation, ended)) = self.batch.pop() {
-                let place = &mut self.slots[slot as usize];
-                if place.generation == generation && place.task.take().is_some() {
-                    return Poll::Ready((slot, ended));
+            while let Some(answer) = self.batch.pop() {
+                let place = &mut self.slots[answer.slot as usize];
+                if place.generation == answer.generation && place.task.take().is_some() {
+                    return Poll::Ready((answer.slot, answer.ended));
                 }
             }
             if self.ended.take(&mut self.batch, cx).is_pending() {

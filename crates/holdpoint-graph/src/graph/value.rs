@@ -4,15 +4,16 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdpoint_core::{BoxError, Cancel, CancelInfo};
 use tokio::runtime::Handle;
 
 use crate::build::Predecessor;
 use crate::error::ValueError;
+use crate::report::{Outcome, Report};
 use crate::runner::{TaskContext, TaskEnd, TaskFailure};
-use crate::topology::{TaskId, Topology};
+use crate::topology::TaskId;
 
 /// Names a task and the type of its value. From [`NodeSetup::key`]; `Copy`.
 pub struct TaskKey<T> {
@@ -84,7 +85,7 @@ impl TaskCx {
     }
 
     pub(super) fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        self.values.set(self.task(), value);
+        self.values.set(self.task(), self.attempt(), value);
     }
 
     /// The task.
@@ -116,41 +117,52 @@ impl TaskCx {
 
 type AnyValue = Arc<dyn Any + Send + Sync>;
 
+/// A value and the attempt that returned it.
+type Slot = Mutex<Option<(u32, AnyValue)>>;
+
 /// What one run of a graph has produced so far.
 #[derive(Debug)]
 pub(super) struct Values {
-    slots: Vec<OnceLock<AnyValue>>,
+    slots: Vec<Slot>,
     /// Blocking functions that have begun and not ended.
     blocking: Mutex<BTreeSet<TaskId>>,
 }
 
 impl Values {
     pub(super) fn new(tasks: usize) -> Self {
-        Self { slots: (0..tasks).map(|_| OnceLock::new()).collect(), blocking: Mutex::default() }
+        Self { slots: (0..tasks).map(|_| Slot::default()).collect(), blocking: Mutex::default() }
     }
 
     fn get<T: Send + Sync + 'static>(&self, key: TaskKey<T>) -> Option<Arc<T>> {
-        let value = self.slots.get(key.task.index())?.get()?;
-        Arc::clone(value).downcast().ok()
+        let (_, value) = lock(self.slots.get(key.task.index())?).clone()?;
+        value.downcast().ok()
     }
 
-    fn set<T: Send + Sync + 'static>(&self, task: TaskId, value: T) {
-        // A task succeeds once, so the slot is free.
-        let _ = self.slots[task.index()].set(Arc::new(value));
+    /// An attempt that was given up may still return on its thread, before or after the next.
+    fn set<T: Send + Sync + 'static>(&self, task: TaskId, attempt: u32, value: T) {
+        let mut slot = lock(&self.slots[task.index()]);
+        if slot.as_ref().is_none_or(|(last, _)| *last < attempt) {
+            *slot = Some((attempt, Arc::new(value)));
+        }
     }
 
-    /// The value of `key`, or why there is none.
+    /// The value of `key` after the run, or why there is none.
     pub(super) fn read<T: Send + Sync + 'static>(
         &self,
         key: TaskKey<T>,
-        topology: &Topology,
+        report: &Report,
     ) -> Result<Arc<T>, ValueError> {
         let slot = self.slots.get(key.task.index()).ok_or(ValueError::OtherGraph)?;
-        let Some(value) = slot.get() else {
-            let task = topology.name(key.task).to_owned();
-            return Err(ValueError::NotSucceeded { task });
-        };
-        Arc::clone(value).downcast().map_err(|_| ValueError::OtherGraph)
+        let value = lock(slot).clone();
+        match (report.outcome(key.task), value) {
+            (Outcome::Succeeded(_), Some((_, value))) => {
+                value.downcast().map_err(|_| ValueError::OtherGraph)
+            }
+            _ => {
+                let task = report.topology().name(key.task).to_owned();
+                Err(ValueError::NotSucceeded { task })
+            }
+        }
     }
 
     /// The tasks whose blocking functions have begun and not ended.
@@ -159,8 +171,12 @@ impl Values {
     }
 
     fn blocking(&self) -> MutexGuard<'_, BTreeSet<TaskId>> {
-        self.blocking.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.blocking)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes the mark of a blocking function when it ends, by a panic too.
