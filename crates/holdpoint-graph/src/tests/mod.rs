@@ -4,19 +4,41 @@
 
 mod attempts;
 mod audit;
+#[cfg(feature = "driver")]
+mod blocking;
 mod build;
 mod cancels;
 mod caps;
 mod cycles;
+#[cfg(feature = "driver")]
+mod drops;
 mod failures;
 mod gates;
 mod holds;
 mod model;
 mod order;
+#[cfg(feature = "driver")]
+mod panics;
+#[cfg(feature = "driver")]
+mod places;
 mod plan;
 mod reference;
 mod rig;
+#[cfg(feature = "driver")]
+mod runners;
+#[cfg(feature = "driver")]
+mod schedules;
 mod script;
+#[cfg(feature = "driver")]
+mod shared;
+#[cfg(feature = "driver")]
+mod timing;
+#[cfg(feature = "driver")]
+mod twin;
+#[cfg(feature = "driver")]
+mod values;
+#[cfg(feature = "driver")]
+mod waking;
 
 use proptest::test_runner::Config;
 
