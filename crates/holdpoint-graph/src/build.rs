@@ -150,7 +150,7 @@ impl TopologyBuilder {
     /// Checks everything and freezes the graph. O((n + e) log n), without recursion.
     ///
     /// # Errors
-    /// All faults found, see [`Fault`].
+    /// All faults found, see [`Fault`](crate::Fault).
     pub fn build(self) -> Result<Topology, BuildError> {
         Build::run(self)
     }

@@ -15,7 +15,7 @@ use crate::report::{Outcome, Report};
 use crate::runner::{TaskContext, TaskEnd, TaskFailure};
 use crate::topology::TaskId;
 
-/// Names a task and the type of its value. From [`NodeSetup::key`]; `Copy`.
+/// Names a task and the type of its value. From [`NodeSetup::key`](crate::NodeSetup::key); `Copy`.
 pub struct TaskKey<T> {
     task: TaskId,
     value: PhantomData<fn() -> T>,
