@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_of_run_has_a_variable_that_no_task_receives() {
+    fn prog_006_every_flag_of_run_has_a_variable_that_no_task_receives() {
         let mut command = Cli::command();
         command.build();
         let run = command.find_subcommand("run").unwrap();

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_comes_with_the_first_process_and_stays_out_of_git() {
+    fn prog_010_the_folder_comes_with_the_first_process_and_stays_out_of_git() {
         let root = tempfile::tempdir().unwrap();
         let session = SessionId::generate();
         let logs = Logs::new(root.path(), session);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_output_leaves_no_folder() {
+    fn prog_010_a_run_without_output_leaves_no_folder() {
         let root = tempfile::tempdir().unwrap();
         let logs = Logs::new(root.path(), SessionId::generate());
         logs.file(&task("build"), 1).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_twenty_are_kept_and_those_still_running() {
+    fn prog_010_the_newest_twenty_are_kept_and_those_still_running() {
         let root = tempfile::tempdir().unwrap();
         let running = Logs::new(root.path(), SessionId::generate());
         fs::write(running.file(&task("serve"), 1).unwrap(), "output").unwrap();

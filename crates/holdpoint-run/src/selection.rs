@@ -56,18 +56,18 @@ tasks:
     }
 
     #[test]
-    fn a_run_has_its_targets_and_what_they_need() {
+    fn prog_007_a_run_has_its_targets_and_what_they_need() {
         assert_eq!(selected("build"), ["build"]);
         assert_eq!(selected("test"), ["build", "test"]);
     }
 
     #[test]
-    fn a_finally_task_joins_with_its_needs_and_its_own_finally_tasks() {
+    fn prog_007_a_finally_task_joins_with_its_needs_and_its_own_finally_tasks() {
         assert_eq!(selected("lint"), ["lint", "login", "notify", "archive"]);
     }
 
     #[test]
-    fn a_soft_edge_brings_nothing_in() {
+    fn prog_007_a_soft_edge_brings_nothing_in() {
         let deploy = selected("deploy");
         assert_eq!(deploy, ["build", "test", "deploy", "login", "notify", "archive"]);
     }

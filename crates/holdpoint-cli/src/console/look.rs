@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_follow_the_flag_then_the_variables_then_the_terminal() {
+    fn prog_008_colours_follow_the_flag_then_the_variables_then_the_terminal() {
         use ColorChoice::{Always, Auto, Never};
         assert!(has_colours(Always, false, true, true));
         assert!(!has_colours(Never, true, false, false));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn output_is_grouped_in_ci_unless_something_else_is_asked_for() {
+    fn prog_008_output_is_grouped_in_ci_unless_something_else_is_asked_for() {
         assert_eq!(style(StyleChoice::Auto, true), Style::Grouped);
         assert_eq!(style(StyleChoice::Auto, false), Style::Stream);
         assert_eq!(style(StyleChoice::Stream, true), Style::Stream);

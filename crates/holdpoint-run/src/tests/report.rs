@@ -10,7 +10,7 @@ fn user() -> CancelInfo {
 }
 
 #[test]
-fn exit_codes_of_all_endings() {
+fn prog_001_exit_codes_of_all_endings() {
     let codes = [
         (Ending::Succeeded, 0),
         (Ending::Failed, 1),
@@ -26,7 +26,7 @@ fn exit_codes_of_all_endings() {
 }
 
 #[test]
-fn a_signal_is_stronger_than_what_came_of_the_run() {
+fn prog_001_a_signal_is_stronger_than_what_came_of_the_run() {
     let done = SessionState::Done(Completion::default());
     let failed = SessionState::Failed(Failure::panic("no"));
     let cancelled = SessionState::Cancelled(user());
