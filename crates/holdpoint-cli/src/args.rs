@@ -35,15 +35,17 @@ Exit codes:
   128+n  ended by signal n: 130 by Ctrl-C, 143 by SIGTERM";
 
 const RUN_NOTES: &str = "\
-After a failure nothing more is started and what runs may finish; -k and --fail-fast change that.
-The first Ctrl-C ends the running tasks with time to clean up, the second at once.
-All output is kept beside the manifest, in .holdpoint/logs/.
+After a failure nothing more is started, and what runs may finish; -k and
+--fail-fast change that. The first Ctrl-C ends the running tasks with time to
+clean up, the second at once. What tasks print is kept beside the manifest, in
+.holdpoint/logs/.
 
 Environment:
-  Every flag can be set by a variable of its long name: HOLDPOINT_JOBS=2, HOLDPOINT_KEEP_GOING=1,
-  HOLDPOINT_STYLE=grouped. What stands on the command line comes before it.
-  NO_COLOR and CI turn colours off, CI also chooses grouped output. RUST_LOG turns on the
-  program's own log.";
+  Every flag has a variable, HOLDPOINT_ and its long name, such as
+  HOLDPOINT_JOBS=2, HOLDPOINT_KEEP_GOING=1 or HOLDPOINT_STYLE=grouped. What
+  stands on the command line comes before it.
+  NO_COLOR and CI turn colours off, CI also groups the output.
+  RUST_LOG turns on the program's own log.";
 
 /// Run tasks in order and side by side, under limits and locks.
 #[derive(Debug, Parser)]
@@ -69,6 +71,7 @@ pub(crate) enum Command {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub(crate) struct Common {
     /// The manifest, instead of the nearest `holdpoint.yaml` here or in a folder above.
     #[arg(
@@ -90,7 +93,7 @@ pub(crate) struct Common {
         hide_env = true
     )]
     pub(crate) directory: Option<PathBuf>,
-    /// Whether to use colours.
+    /// Whether to use colours; auto: on a terminal, unless NO_COLOR or CI is set.
     #[arg(
         long,
         global = true,
@@ -100,7 +103,7 @@ pub(crate) struct Common {
         hide_env = true
     )]
     pub(crate) color: ColorChoice,
-    /// Say more: each start, each wait, the program's own log. Twice for more of it.
+    /// Say more: each start, each wait, and the program's own log.
     #[arg(
         short,
         long,
@@ -167,7 +170,6 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR or CI is set.
     Auto,
     Always,
     Never,

@@ -47,8 +47,8 @@ struct Board {
     began: HashMap<TaskName, Instant>,
     /// Of the last attempt that has ended, until its task ends or is tried again.
     closed: HashMap<TaskName, Output>,
-    /// Of tasks that have failed.
-    failed: HashMap<TaskName, Output>,
+    /// The first tasks that failed, in that order, with their output where there is any.
+    failed: Vec<(TaskName, Option<Output>)>,
 }
 
 /// The output of an attempt that has ended.
@@ -59,9 +59,13 @@ struct Output {
 }
 
 impl Console {
-    pub(crate) fn new(plan: Plan, look: Look, out: Arc<Writer>) -> Self {
+    pub(crate) fn new(plan: Plan, mut look: Look, out: Arc<Writer>) -> Self {
         let commands = plan.order().filter(|id| plan.task(*id).action.is_some());
         let alone = commands.count() == 1;
+        if alone && look.style == Style::Grouped {
+            // It is one block as it comes, and needs no title.
+            look.style = Style::Stream;
+        }
         let widths = plan.order().map(|id| plan.name(id).to_string().len());
         let width = widths.max().unwrap_or_default();
         Self { plan, look, out, alone, width, board: Arc::default() }
@@ -101,6 +105,7 @@ impl Console {
             .and_then(|task| task.retry)
             .map_or(attempt, |retry| retry.attempts.get());
         let delay = took(Duration::from_millis(delay_ms));
+        let message = short(message, DETAIL);
         let detail = format!("{message}; attempt {attempt} of {of}, the next in {delay}");
         let output = self.board().closed.remove(task);
         self.tell(task, State::Retry, &detail, output.as_ref());
@@ -118,8 +123,11 @@ impl Console {
             let parts: Vec<String> = [detail, time, leak].into_iter().flatten().collect();
             self.tell(task, state, &parts.join(", "), output.as_ref());
         }
-        if let (State::Failed | State::Errored, Some(output)) = (state, output) {
-            self.board().failed.insert(task.clone(), output);
+        if matches!(state, State::Failed | State::Errored) {
+            let mut board = self.board();
+            if board.failed.len() < TOLD {
+                board.failed.push((task.clone(), output));
+            }
         }
     }
 
@@ -143,7 +151,7 @@ impl Console {
         let says_something = match state {
             State::Ok => !self.alone && !is_group() && self.look.style != Style::None,
             // The summary says it, and nothing stands in between.
-            State::Failed | State::Errored => !self.alone || self.look.style == Style::Grouped,
+            State::Failed | State::Errored => !self.alone,
             State::Cancelled => has_begun,
             _ => true,
         };
@@ -182,6 +190,9 @@ impl Console {
 
 /// The characters of the longest state.
 const WORD: usize = 9;
+
+/// Failed tasks that the summary tells of one by one; others are only named.
+const TOLD: usize = 5;
 
 /// How much of a message stands in a row; the summary has all of it.
 const DETAIL: usize = 60;

@@ -50,7 +50,7 @@ impl Look {
     pub(crate) fn new(common: &Common, args: &RunArgs) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         Self {
-            style: style(args.style, is_set("CI")),
+            style: style(args.style, is_ci()),
             verbose: common.verbose > 0,
             stdout: if args.events_take_stdout() { Target::Stderr } else { Target::Stdout },
             colours: (colours_on(&out, common.color), colours_on(&err, common.color)),
@@ -123,7 +123,7 @@ fn style(choice: StyleChoice, is_ci: bool) -> Style {
 pub(crate) fn colours_on(destination: &impl IsTerminal, choice: ColorChoice) -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let is_terminal = destination.is_terminal() && !is_dumb;
-    has_colours(choice, is_terminal, is_set("NO_COLOR"), is_set("CI"))
+    has_colours(choice, is_terminal, is_set("NO_COLOR"), is_ci())
 }
 
 fn has_colours(choice: ColorChoice, is_terminal: bool, no_color: bool, is_ci: bool) -> bool {
@@ -132,6 +132,11 @@ fn has_colours(choice: ColorChoice, is_terminal: bool, no_color: bool, is_ci: bo
         ColorChoice::Never => false,
         ColorChoice::Auto => is_terminal && !no_color && !is_ci,
     }
+}
+
+/// Whether this is no place where somebody watches.
+fn is_ci() -> bool {
+    is_set("CI") && std::env::var_os("CI").is_none_or(|value| value != "false" && value != "0")
 }
 
 /// Set, and to something: the convention of NO_COLOR.

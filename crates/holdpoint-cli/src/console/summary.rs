@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use holdpoint::graph::{Outcome, Row, SkipCause};
+use holdpoint::TaskName;
+use holdpoint::graph::{Outcome, SkipCause};
 use holdpoint::run::RunEnd;
 
 use crate::args::Common;
@@ -13,27 +14,29 @@ use super::live::bare;
 use super::look::{State, Style};
 use super::{Console, Output, Target};
 
-/// Failed tasks that are told of one by one; more are only named.
-const TOLD: usize = 5;
-
 /// Names in a list before the rest is counted.
 const NAMED: usize = 8;
 
 impl Console {
     /// Says how the run ended, on standard error.
     pub(crate) fn sum_up(&self, end: &RunEnd, signal: Option<u8>, common: &Common) {
-        let failed: Vec<Row<'_>> = end.report().rows().filter(|row| is_at_fault(row)).collect();
         let mut text = String::new();
-        for row in failed.iter().take(TOLD) {
-            self.tell_of(row, &mut text);
+        let board = self.board();
+        for (name, output) in &board.failed {
+            self.tell_of(end, name, output.as_ref(), &mut text);
         }
-        let names: Vec<String> = failed.iter().map(|row| row.task.to_owned()).collect();
-        if names.len() > TOLD {
-            let _ = writeln!(text, "\nfailed too: {}", some(&names[TOLD..], NAMED));
+        let failed = names(end, is_at_fault);
+        let told: Vec<String> = board.failed.iter().map(|(name, _)| name.to_string()).collect();
+        let others: Vec<String> =
+            failed.iter().filter(|name| !told.contains(name)).cloned().collect();
+        let left_out = names(end, is_left_out);
+        for (what, names) in [("failed too", others), ("not started", left_out)] {
+            if !names.is_empty() {
+                let _ = writeln!(text, "\n{what}: {}", some(&names, NAMED));
+            }
         }
-        self.tell_skipped(end, &mut text);
-        if !failed.is_empty() && signal.is_none() {
-            let command = format!("run {}", names[..names.len().min(NAMED)].join(" "));
+        if (1..=NAMED).contains(&failed.len()) && signal.is_none() {
+            let command = format!("run {}", failed.join(" "));
             let _ = writeln!(text, "try again with: {}", common.again(&command));
         }
         if self.is_worth_a_total(end) {
@@ -46,19 +49,16 @@ impl Console {
     }
 
     /// Why a task failed, its last output, and where the rest of it is.
-    fn tell_of(&self, row: &Row<'_>, text: &mut String) {
-        let (state, failure) = match &row.outcome {
+    fn tell_of(&self, end: &RunEnd, name: &TaskName, output: Option<&Output>, text: &mut String) {
+        let Some(task) = self.plan.topology().find(&name.to_string()) else { return };
+        let (state, failure) = match end.report().outcome(task) {
             Outcome::Errored { failure, .. } => (State::Errored, failure),
             Outcome::Failed { failure, .. } => (State::Failed, failure),
             _ => return,
         };
         let word = self.look.word(state, 0);
-        let _ = writeln!(text, "\n{} {word}: {}", row.task, plain(failure.message()));
-        let name = self.plan.topology().find(row.task).map(|id| self.plan.name(id));
-        let board = self.board();
-        let Some(Output { log, tail, .. }) = name.and_then(|name| board.failed.get(name)) else {
-            return;
-        };
+        let _ = writeln!(text, "\n{name} {word}: {}", plain(failure.message()));
+        let Some(Output { log, tail, .. }) = output else { return };
         if tail.lines().len() == 0 {
             return;
         }
@@ -72,16 +72,6 @@ impl Console {
         let _ = writeln!(text, "  log: {}", nearby(log.clone()).display());
     }
 
-    /// Tasks that never began because of others. Conditions had rows of their own.
-    fn tell_skipped(&self, end: &RunEnd, text: &mut String) {
-        let is_left_out = |outcome: &Outcome| matches!(outcome, Outcome::Skipped(cause) if !matches!(cause, SkipCause::Condition(_)));
-        let rows = end.report().rows().filter(|row| is_left_out(&row.outcome));
-        let names: Vec<String> = rows.map(|row| row.task.to_owned()).collect();
-        if !names.is_empty() {
-            let _ = writeln!(text, "\nnot started: {}", some(&names, NAMED));
-        }
-    }
-
     /// One task that ran well has said what there was to say.
     fn is_worth_a_total(&self, end: &RunEnd) -> bool {
         let went_well = end.report().is_success();
@@ -89,11 +79,22 @@ impl Console {
     }
 }
 
-fn is_at_fault(row: &Row<'_>) -> bool {
+/// The tasks that ended in a way, in canonical order.
+fn names(end: &RunEnd, way: impl Fn(&Outcome) -> bool) -> Vec<String> {
+    let rows = end.report().rows().filter(|row| way(&row.outcome));
+    rows.map(|row| row.task.to_owned()).collect()
+}
+
+fn is_at_fault(outcome: &Outcome) -> bool {
     matches!(
-        row.outcome,
+        outcome,
         Outcome::Failed { allowed: false, .. } | Outcome::Errored { allowed: false, .. }
     )
+}
+
+/// It never began because of others. Who did not by its own condition had a row.
+fn is_left_out(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Skipped(SkipCause::Upstream { .. } | SkipCause::Stopped { .. }))
 }
 
 fn total(end: &RunEnd) -> String {

@@ -74,6 +74,12 @@ fn prog_008_in_ci_output_is_grouped_and_plain() {
     command.env("CI", "true");
     let ran = Running::start(command).wait().ends_with(0);
     assert!(ran.stdout.starts_with("a: ok, ") && ran.stdout.ends_with("\na\n"), "{ran:#?}");
+    // A task alone is a block by itself.
+    for (ci, arguments) in [("true", &["run", "a"][..]), ("", &["run", "a", "-o", "grouped"])] {
+        let mut command = project.command(arguments);
+        command.env("CI", ci);
+        assert_eq!(Running::start(command).wait().ends_with(0).said(), "a\n");
+    }
 }
 
 #[test]
