@@ -196,7 +196,10 @@ impl<F: Future> Place<F> for InlinePlace<F> {
     }
 
     fn stop(&mut self, slot: u32) {
-        self.slots[slot as usize].clear();
+        let slot = &mut self.slots[slot as usize];
+        // A destructor may panic too; it belongs to a task that has ended already.
+        let _ = catch_unwind(AssertUnwindSafe(|| slot.future.as_mut().set(None)));
+        slot.ticket = None;
     }
 }
 
