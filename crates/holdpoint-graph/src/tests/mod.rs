@@ -2,6 +2,8 @@
 //! statement of the rules; `rig` and `script` are for scenarios of a few lines; `audit` checks the
 //! events of every run, whatever the test is about.
 
+#[cfg(feature = "driver")]
+mod agreement;
 mod attempts;
 mod audit;
 #[cfg(feature = "driver")]
@@ -10,6 +12,8 @@ mod build;
 mod cancels;
 mod caps;
 mod cycles;
+#[cfg(feature = "driver")]
+mod driver;
 #[cfg(feature = "driver")]
 mod drops;
 mod failures;
@@ -26,6 +30,7 @@ mod reference;
 mod rig;
 #[cfg(feature = "driver")]
 mod runners;
+mod scale;
 #[cfg(feature = "driver")]
 mod schedules;
 mod script;

@@ -1,10 +1,14 @@
 //! Panics of tasks and observers: a failure of that task, and of nothing else (HOLD-003).
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::panic::resume_unwind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use holdpoint_core::{Cancel, CancelCode};
 use holdpoint_hold::Holds;
 use tokio::task::yield_now;
 
@@ -182,4 +186,47 @@ async fn graph_008_events_come_before_their_effect() {
         "b: ended",
     ];
     assert_eq!(*told.borrow(), expected);
+}
+
+/// A future that is ready at once, and panics when it is dropped.
+struct BadDrop {
+    ready: bool,
+}
+
+impl Future for BadDrop {
+    type Output = Never<()>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Never<()>> {
+        if self.ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+impl Drop for BadDrop {
+    fn drop(&mut self) {
+        ouch()
+    }
+}
+
+#[tokio::test]
+async fn graph_008_hold_003_ho_3_a_panic_in_a_drop_is_one_of_its_task_too() {
+    for spread in [false, true] {
+        let (holds, cancel) = (Holds::new(), Cancel::new());
+        let mut g = Graph::send_builder();
+        let ended = g.task("ended", |_| BadDrop { ready: true }).hold(Hold::exclusive("db")).key();
+        let stop = cancel.clone();
+        let stopped = g.task("stopped", move |_| {
+            stop.cancel(CancelCode::User, "enough");
+            BadDrop { ready: false }
+        });
+        let stopped = stopped.after(ended).hold(Hold::exclusive("db")).key();
+        let graph = g.build().unwrap();
+        let run = graph.run(Limits::cores()).holds(holds.clone()).cancel(cancel);
+        let run = run.grace(Some(std::time::Duration::ZERO));
+        let report = if spread { run.spawned().await } else { run.await }.unwrap();
+        let Outcome::Failed { failure, .. } = report.outcome(ended.id()) else { panic!() };
+        assert_eq!(failure.message(), "panicked: ouch");
+        let aborted = report.outcome(stopped.id());
+        assert!(matches!(aborted, Outcome::Cancelled { aborted: true, .. }), "{aborted:?}");
+        let _free = holds.acquire(&[Hold::exclusive("db")]).await.unwrap();
+    }
 }

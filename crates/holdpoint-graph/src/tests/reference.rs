@@ -1,11 +1,13 @@
 //! The rules of GRAPH-002 to 009, 014 and 018 and HOLD-006 said once more, as plainly as
 //! possible: every question is answered by looking at all tasks again.
 
+mod ending;
+
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::plan::{Delays, HOLDS, Mode, Plan};
-use crate::{EdgeKind, OnFailure};
+use super::plan::{HOLDS, Mode, Plan};
+use crate::EdgeKind;
 
 /// Seconds and their parts since the start.
 type Time = Duration;
@@ -80,6 +82,8 @@ struct Request {
 pub(super) struct Reference<'a> {
     plan: &'a Plan,
     canonical: Vec<usize>,
+    /// For each task the length of the longest path that begins with it.
+    paths: Vec<u64>,
     nodes: Vec<Node>,
     /// By ticket.
     requests: Vec<Request>,
@@ -95,6 +99,7 @@ impl<'a> Reference<'a> {
         Self {
             plan,
             canonical: plan.canonical(),
+            paths: longest_paths(plan),
             nodes: vec![node; plan.tasks.len()],
             requests: Vec::new(),
             phase: Phase::Open,
@@ -266,8 +271,6 @@ impl<'a> Reference<'a> {
         ensure(self.is_done() || may_move, "nothing can happen any more".to_owned())
     }
 
-    // Beginning.
-
     /// Tasks whose predecessors allow it go on.
     fn arrivals(&mut self) {
         for task in self.canonical.clone() {
@@ -311,7 +314,7 @@ impl<'a> Reference<'a> {
                 Stage::Reserved(ticket) => reserved.push((ticket, task)),
                 Stage::Ready => {
                     let priority = Reverse(self.plan.tasks[task].priority);
-                    ready.push((priority, Reverse(self.path(task)), place, task));
+                    ready.push((priority, Reverse(self.paths[task]), place, task));
                 }
                 _ => {}
             }
@@ -337,13 +340,6 @@ impl<'a> Reference<'a> {
 
     fn is_in_flight(&self, task: usize) -> bool {
         matches!(self.nodes[task].stage, Stage::LookingUp | Stage::Running)
-    }
-
-    /// The longest remaining path that begins with `task`.
-    fn path(&self, task: usize) -> u64 {
-        let after = (0..self.nodes.len())
-            .filter(|&next| self.plan.tasks[next].after.iter().any(|(before, _)| *before == task));
-        self.plan.tasks[task].expected + after.map(|next| self.path(next)).max().unwrap_or(0)
     }
 
     /// Takes the holds and executes, or waits for them without slot and caps.
@@ -408,187 +404,6 @@ impl<'a> Reference<'a> {
         self.requests.iter().enumerate().filter(|(_, request)| request.live)
     }
 
-    // Ending.
-
-    fn attempt_failed(&mut self, task: usize, said: Said) {
-        let attempts = self.nodes[task].attempts;
-        let permanent = matches!(said, Said::Failed { permanent: true, .. });
-        let retry = self.plan.tasks[task].retry.filter(|(most, _)| attempts < *most);
-        match retry.filter(|_| !permanent && self.may_begin(task)) {
-            Some((_, delays)) => {
-                let delay = Duration::from_secs(match delays {
-                    Delays::Fixed(seconds) => seconds,
-                    Delays::Doubling { first, most } => (first << (attempts - 1)).min(most),
-                });
-                self.nodes[task].stage = Stage::Delayed;
-                self.nodes[task].deadline = Some((self.now + delay, Due::Retry));
-                let (Said::Failed { text, .. } | Said::Errored { text }) = &said else {
-                    panic!("it did not fail")
-                };
-                let line = format!("again ({}) in {delay:?}: {text}", attempts + 1);
-                self.say(task, &line);
-                self.nodes[task].last = Some(said);
-            }
-            None => self.fail(task, &said),
-        }
-    }
-
-    /// The task has failed for good.
-    fn fail(&mut self, task: usize, said: &Said) {
-        let end = self.failure(task, said);
-        let counts = !end.success;
-        self.end(task, end);
-        if !counts || !matches!(self.phase, Phase::Open) {
-            return;
-        }
-        match self.plan.on_failure {
-            OnFailure::KeepGoing => {}
-            OnFailure::Stop => {
-                self.phase = Phase::Stopping(task);
-                self.end_the_rest();
-            }
-            OnFailure::FailFast => {
-                self.phase = Phase::FailingFast(task);
-                self.end_the_rest();
-                let told: Vec<usize> = self.in_flight_where(|task| !task.is_finally());
-                for &other in &told {
-                    let cause = format!("internal: task {} failed", self.name(task));
-                    self.lines.push(format!("cancel {}: {cause}", self.name(other)));
-                }
-                self.limit_those_in_flight(|task| told.contains(&task));
-            }
-        }
-    }
-
-    fn failure(&self, task: usize, said: &Said) -> End {
-        let allowed = self.plan.tasks[task].allow_failure;
-        let mark = if allowed { " (allowed)" } else { "" };
-        match said {
-            Said::Failed { text, .. } => {
-                End::new(format!("failed{mark}: {text}"), allowed, "failed")
-            }
-            Said::Errored { text } => {
-                End::new(format!("errored{mark}: {text}"), allowed, "errored")
-            }
-            Said::Succeeded | Said::Cancelled => panic!("it did not fail"),
-        }
-    }
-
-    /// Ends what is neither in flight nor allowed to begin: first the tasks themselves, then
-    /// what only they kept from being skipped or from going on.
-    fn end_the_rest(&mut self) {
-        let mut ended = Vec::new();
-        for task in self.canonical.clone() {
-            let node = &self.nodes[task];
-            let over = matches!(node.stage, Stage::Ended(_)) || self.is_in_flight(task);
-            if over || self.may_begin(task) {
-                continue;
-            }
-            let end = match (&self.phase, &node.last) {
-                // It did fail; there is only no time for another attempt.
-                (Phase::Stopping(_), Some(said)) => self.failure(task, said),
-                _ => self.end_in_phase(task, ""),
-            };
-            match node.stage {
-                Stage::Gated => self.lines.push(format!("drop gate of {}", self.name(task))),
-                Stage::Waiting(_) | Stage::Reserved(_) => self.give_holds_back(task),
-                _ => {}
-            }
-            self.nodes[task].deadline = None;
-            self.conclude(task, end);
-            ended.push(task);
-        }
-        ended.into_iter().for_each(|task| self.skip_those_that_need(task));
-        self.arrivals();
-    }
-
-    fn abort(&mut self, task: usize) {
-        self.lines.push(format!("abort {}", self.name(task)));
-        if self.nodes[task].stage == Stage::Running && self.nodes[task].overdue {
-            return self.executed(task, Said::Cancelled);
-        }
-        self.give_holds_back(task);
-        self.end_by_phase(task, ", aborted");
-    }
-
-    fn end_by_phase(&mut self, task: usize, aborted: &str) {
-        let end = self.end_in_phase(task, aborted);
-        self.end(task, end);
-    }
-
-    /// How a task ends that was stopped, or never begins.
-    fn end_in_phase(&self, task: usize, aborted: &str) -> End {
-        let started = self.nodes[task].stage == Stage::Running;
-        let finally = self.plan.tasks[task].is_finally();
-        let cause = match &self.phase {
-            Phase::Stopping(root) if !started => {
-                let text = format!("skipped: stopped by {}", self.name(*root));
-                return End::new(text, false, "was skipped");
-            }
-            Phase::FailingFast(root) | Phase::Cancelled { failed_fast: Some(root), .. }
-                if !finally =>
-            {
-                let root = self.name(*root);
-                format!("internal: task {root} failed, by {root}")
-            }
-            Phase::Cancelled { text, .. } => text.clone(),
-            Phase::Open | Phase::Stopping(_) | Phase::FailingFast(_) => "by itself".to_owned(),
-        };
-        End::new(format!("cancelled: {cause}{aborted}"), false, "was cancelled")
-    }
-
-    /// The one way to end a task, with all that follows.
-    fn end(&mut self, task: usize, end: End) {
-        self.conclude(task, end);
-        self.skip_those_that_need(task);
-        self.arrivals();
-    }
-
-    fn conclude(&mut self, task: usize, end: End) {
-        let text = end.text.clone();
-        self.nodes[task].stage = Stage::Ended(end);
-        self.say(task, &text);
-    }
-
-    /// Skips whatever needs `root`, directly or through others it skips.
-    fn skip_those_that_need(&mut self, root: usize) {
-        let Stage::Ended(end) = &self.nodes[root].stage else { panic!("it has not ended") };
-        if end.success {
-            return;
-        }
-        let text = format!("skipped: {} {}", self.name(root), end.verb);
-        let end = End { root: Some(root), ..End::new(text, false, "was skipped") };
-        let is_skipped =
-            |node: &Node| matches!(&node.stage, Stage::Ended(end) if end.root == Some(root));
-        while let Some(task) = (0..self.nodes.len()).find(|&task| {
-            self.nodes[task].stage == Stage::Pending
-                && self.plan.tasks[task].after.iter().any(|&(before, kind)| {
-                    kind == EdgeKind::Hard && (before == root || is_skipped(&self.nodes[before]))
-                })
-        }) {
-            self.conclude(task, end.clone());
-        }
-    }
-
-    /// Releases the holds of a task, or withdraws its request; others may become due.
-    fn give_holds_back(&mut self, task: usize) {
-        let live = |request: &&mut Request| request.live && request.task == task;
-        let Some(request) = self.requests.iter_mut().find(live) else { return };
-        request.live = false;
-        self.lines.push(format!("release {}", self.name(task)));
-        if matches!(self.nodes[task].stage, Stage::Reserved(_) | Stage::Running) {
-            self.say(task, "gave its holds back");
-        }
-        while let Some(ticket) = (0..self.requests.len()).find(|&ticket| {
-            let request = &self.requests[ticket];
-            request.live && !request.granted && self.is_due(ticket)
-        }) {
-            self.requests[ticket].granted = true;
-        }
-    }
-
-    // Smaller questions.
-
     fn may_begin(&self, task: usize) -> bool {
         match self.phase {
             Phase::Open => true,
@@ -640,5 +455,22 @@ impl<'a> Reference<'a> {
 impl End {
     fn new(text: impl Into<String>, success: bool, verb: &'static str) -> Self {
         Self { text: text.into(), success, verb, root: None }
+    }
+}
+
+/// Grows the paths by one task at a time, until none grows any more.
+fn longest_paths(plan: &Plan) -> Vec<u64> {
+    let mut paths = vec![0; plan.tasks.len()];
+    loop {
+        let before = paths.clone();
+        for (task, settings) in plan.tasks.iter().enumerate() {
+            let comes_after =
+                |next: &usize| plan.tasks[*next].after.iter().any(|&(before, _)| before == task);
+            let rest = (0..paths.len()).filter(comes_after).map(|next| paths[next]).max();
+            paths[task] = settings.expected + rest.unwrap_or(0);
+        }
+        if paths == before {
+            return paths;
+        }
     }
 }
