@@ -16,7 +16,7 @@ use crate::environment::Environment;
 ///
 /// let compile = Command::program("/work", "cc", ["-c", "main.c"])
 ///     .environment(Environment::from_iter([("PATH", "/usr/bin:/bin")]))
-///     .log("/work/log/compile.txt");
+///     .log("/var/log/compile.txt");
 /// assert_eq!(compile.to_string(), "cc -c main.c");
 ///
 /// let script = Command::shell("/work", ["cd src", "make"]);
