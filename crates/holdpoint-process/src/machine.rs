@@ -112,7 +112,7 @@ impl Machine {
             State::Draining { until } => match input {
                 _ if self.closed || now >= until => self.finish(),
                 // The end was its own; those that it left behind are stopped.
-                Input::Cancelled => self.kill(until),
+                Input::Cancelled => self.kill(until.min(now + KILL_WAIT)),
                 _ => None,
             },
             State::Terminating { kill_at, look } => self.terminating(now, input, kill_at, look),

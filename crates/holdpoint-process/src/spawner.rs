@@ -44,10 +44,11 @@ pub struct Spawner {
     pool: Pool,
 }
 
-/// A program that is open for writing is tried again so often, so far apart: another start of
-/// ours may hold a copy of a descriptor that the writer has closed, until it executes.
-const BUSY_RETRIES: u32 = 4;
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// A program that is open for writing is tried again, with pauses from the first to the last,
+/// doubled each time: another start may hold a copy of a descriptor that the writer has closed, until it
+/// executes.
+const BUSY_FIRST_PAUSE: Duration = Duration::from_millis(1);
+const BUSY_LAST_PAUSE: Duration = Duration::from_millis(128);
 
 impl Spawner {
     /// Starts the threads.
@@ -103,13 +104,15 @@ impl Spawner {
     }
 
     async fn start(&self, command: &Command) -> Result<Group, ProcessError> {
-        let mut busy = 0;
+        let mut pause = BUSY_FIRST_PAUSE;
         loop {
             match self.pool.start(Box::new(launch::prepare(command)?)).await {
                 Ok(group) => return Ok(group),
-                Err(refused) if refused.kind() == ExecutableFileBusy && busy < BUSY_RETRIES => {
-                    busy += 1;
-                    tokio::time::sleep(BUSY_PAUSE).await;
+                Err(refused)
+                    if refused.kind() == ExecutableFileBusy && pause <= BUSY_LAST_PAUSE =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
                 }
                 Err(refused) => return Err(launch::diagnose(command, refused)),
             }

@@ -134,7 +134,7 @@ struct World {
 fn worlds() -> impl Strategy<Value = World> {
     let at = || prop::option::weighted(0.7, 0..3_000_u64);
     let switches = (any::<bool>(), any::<bool>());
-    (at(), at(), at(), at(), switches, 0..1_500_u64, 0..500_u64).prop_map(
+    (at(), at(), at(), at(), switches, 0..1_500_u64, 0..5_000_u64).prop_map(
         |(exits, closes, cancel, empty, (heeds, kill_closes), grace, drain)| World {
             // What never ends and is never cancelled may run for ever.
             exits: exits.or(cancel.is_none().then_some(2_999)),
@@ -162,7 +162,7 @@ proptest! {
         let mut seen = [false; 3];
         let mut now = 0;
         let (end, finish) = 'world: loop {
-            prop_assert!(now <= 3_000 + world.grace + 1_000, "no end: {effects:?}");
+            prop_assert!(now <= 3_000 + world.grace + world.drain + 1_000, "no end: {effects:?}");
             let happens = [
                 (world.cancel, Input::Cancelled),
                 (world.exits, Input::Exited),

@@ -90,7 +90,7 @@ async fn ch_11_a_program_being_written_is_busy_and_worth_a_retry() {
     let writer = fs::OpenOptions::new().append(true).open(&tool).unwrap();
     let begun = std::time::Instant::now();
     let error = refusal(&program(&tool)).await;
-    assert!(begun.elapsed().as_millis() >= 20, "it was tried for a while");
+    assert!(begun.elapsed().as_millis() >= 255, "it was tried for a while");
     assert!(matches!(&error, ProcessError::TextBusy { path } if *path == tool), "{error}");
     assert!(error.is_retryable());
     drop(writer);

@@ -123,11 +123,16 @@ pub(crate) async fn run_until(
     let (mut sink, mut heard) = telling();
     let cancel = Cancel::new();
     let spawner = Spawner::new().unwrap();
-    let (exit, ()) = tokio::join!(spawner.run(command, &mut sink, &cancel, options), async {
-        heard.until(text).await;
-        then(&cancel);
-    });
-    (exit.unwrap(), sink.seen)
+    let exit = {
+        let mut running = std::pin::pin!(spawner.run(command, &mut sink, &cancel, options));
+        tokio::select! {
+            biased;
+            () = heard.until(text) => then(&cancel),
+            early = &mut running => panic!("it ended without {text:?}: {early:?}"),
+        }
+        running.await.unwrap()
+    };
+    (exit, sink.seen)
 }
 
 /// A folder with a named pipe `go`, at which a child waits with `read x < go`.
