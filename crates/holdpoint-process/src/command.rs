@@ -14,12 +14,12 @@ use crate::environment::Environment;
 /// ```
 /// use holdpoint_process::{Command, Environment};
 ///
-/// let compile = Command::program("/work", "cc", ["-c", "main.c"])
+/// let compile = Command::program("/srv/calc", "cc", ["-c", "main.c"])
 ///     .environment(Environment::from_iter([("PATH", "/usr/bin:/bin")]))
 ///     .log("/var/log/compile.txt");
 /// assert_eq!(compile.to_string(), "cc -c main.c");
 ///
-/// let script = Command::shell("/work", ["cd src", "make"]);
+/// let script = Command::shell("/srv/calc", ["cd src", "make"]);
 /// assert_eq!(script.to_string(), "cd src; make");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
