@@ -85,7 +85,7 @@ tasks:
         events.iter().position(is).unwrap_or_else(|| panic!("no {kind} of {task}"))
     };
     assert!(at("b", "hold_waiting") < at("free", "task_started"));
-    assert!(at("free", "task_succeeded") < at("b", "hold_acquired"));
+    assert!(at("free", "task_started") < at("b", "hold_acquired"));
     let waiting = &events[at("b", "hold_waiting")];
     let expected = serde_json::json!([{ "scope": "workspace", "name": "db", "mode": "exclusive" }]);
     assert_eq!(waiting["holds"], expected);
