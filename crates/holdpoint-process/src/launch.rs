@@ -99,14 +99,15 @@ fn find(program: &OsStr, command: &Command) -> Result<PathBuf, ProcessError> {
         return Ok(program.into());
     }
     let searched = command.environment.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
-    let mut refused = None;
+    let (mut path, mut refused) = (PathBuf::new(), None);
     for folder in searched.as_bytes().split(|byte| *byte == b':') {
-        let path = command.directory.join(OsStr::from_bytes(folder)).join(program);
+        path.clear();
+        path.extend([command.directory.as_os_str(), OsStr::from_bytes(folder), program]);
         match fs::metadata(&path) {
             Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => {
                 return Ok(path);
             }
-            Ok(found) if found.is_file() => _ = refused.get_or_insert(path),
+            Ok(found) if found.is_file() => _ = refused.get_or_insert_with(|| path.clone()),
             _ => {}
         }
     }
