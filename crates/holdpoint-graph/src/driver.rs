@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::error::RunError;
 use crate::machine::{Effect, Input, Machine};
 use crate::options::RunOptions;
-use crate::place::{Ended, InlinePlace, Place, SpreadPlace};
+use crate::place::{Ended, Held, InlinePlace, Place, SpreadPlace};
 use crate::report::{Observer, Report};
 use crate::runner::{
     Gate, LazyToken, Lookup, SendTaskRunner, TaskContext, TaskEnd, TaskFailure, TaskRunner,
@@ -275,6 +275,8 @@ impl<P, W, O: Observer> Driver<P, W, O> {
                     let slot = self.slot_of[task.index()];
                     if slot != NONE {
                         self.place.stop(slot);
+                        // Only what is left of the attempt keeps its token, and its holds.
+                        self.slots[slot as usize].token = self.new_token();
                         self.free(slot);
                     }
                 }
@@ -297,7 +299,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         W: FnMut(TaskContext, Stage) -> F,
     {
         let slot = self.free.pop().unwrap_or_else(|| {
-            let token = Arc::new(LazyToken::new(self.options.cancel.clone()));
+            let token = self.new_token();
             self.slots.push(Slot { task, stage, token });
             self.slots.len() as u32 - 1
         });
@@ -310,7 +312,8 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         self.slot_of[task.index()] = slot;
         let context = TaskContext::new(task, attempt, Arc::clone(&place.token));
         let future = (self.work)(context, stage);
-        match self.place.start(slot, future, ticket) {
+        let held = ticket.map(|ticket| Held::new(ticket, &place.token));
+        match self.place.start(slot, future, held) {
             Some(ended) => {
                 self.ended(slot, ended);
                 true
@@ -342,6 +345,10 @@ impl<P, W, O: Observer> Driver<P, W, O> {
             self.handle(Input::Cancel(cause.clone()));
         }
         self.handle(input);
+    }
+
+    fn new_token(&self) -> Arc<LazyToken> {
+        Arc::new(LazyToken::new(self.options.cancel.clone()))
     }
 
     fn free(&mut self, slot: u32) {

@@ -11,20 +11,40 @@ use holdpoint_hold::HoldTicket;
 use tokio::task::AbortHandle;
 
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use crate::runner::LazyToken;
 
 /// What a future ended with, or the message of its panic.
 pub(crate) type Ended<T> = Result<T, String>;
 
+/// The holds of an attempt. Released when its future has ended; where it is dropped before,
+/// they go to whoever still has the attempt's token.
+pub(crate) struct Held {
+    ticket: Option<HoldTicket>,
+    token: Arc<LazyToken>,
+}
+
+impl Held {
+    pub(crate) fn new(ticket: HoldTicket, token: &Arc<LazyToken>) -> Self {
+        Self { ticket: Some(ticket), token: Arc::clone(token) }
+    }
+
+    fn into_ticket(mut self) -> Option<HoldTicket> {
+        self.ticket.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.token.keep(ticket);
+        }
+    }
+}
+
 /// Room for futures by slot number. The driver gives a number to one future at a time.
 pub(crate) trait Place<F: Future> {
-    /// Starts a future; `ticket` is released when the future has ended or is dropped, never
-    /// before. Answers at once where the future ended at its first poll.
-    fn start(
-        &mut self,
-        slot: u32,
-        future: F,
-        ticket: Option<HoldTicket>,
-    ) -> Option<Ended<F::Output>>;
+    /// Starts a future. Answers at once where it ended at its first poll.
+    fn start(&mut self, slot: u32, future: F, held: Option<Held>) -> Option<Ended<F::Output>>;
 
     /// The next future that ended. Keeps the waker of the last call.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(u32, Ended<F::Output>)>;
@@ -98,9 +118,9 @@ pub(crate) struct InlinePlace<F> {
 }
 
 struct InlineSlot<F> {
-    // Before the ticket: fields drop in this order.
+    // Before the holds: fields drop in this order.
     future: Pin<Box<Option<F>>>,
-    ticket: Option<HoldTicket>,
+    held: Option<Held>,
     signal: Arc<Signal>,
     waker: Waker,
 }
@@ -147,26 +167,21 @@ impl<F: Future> InlinePlace<F> {
 impl<F> InlineSlot<F> {
     fn clear(&mut self) {
         self.future.as_mut().set(None);
-        self.ticket = None;
+        drop(self.held.take().map(Held::into_ticket));
     }
 }
 
 impl<F: Future> Place<F> for InlinePlace<F> {
-    fn start(
-        &mut self,
-        slot: u32,
-        future: F,
-        ticket: Option<HoldTicket>,
-    ) -> Option<Ended<F::Output>> {
+    fn start(&mut self, slot: u32, future: F, held: Option<Held>) -> Option<Ended<F::Output>> {
         while self.slots.len() <= slot as usize {
             let woken = Arc::clone(&self.woken);
             let slot = self.slots.len() as u32;
             let signal = Arc::new(Signal { slot, raised: AtomicBool::new(false), woken });
             let waker = Waker::from(Arc::clone(&signal));
-            self.slots.push(InlineSlot { future: Box::pin(None), ticket: None, signal, waker });
+            self.slots.push(InlineSlot { future: Box::pin(None), held: None, signal, waker });
         }
         let place = &mut self.slots[slot as usize];
-        place.ticket = ticket;
+        place.held = held;
         place.future.as_mut().set(Some(future));
         self.poll_slot(slot)
     }
@@ -199,7 +214,7 @@ impl<F: Future> Place<F> for InlinePlace<F> {
         let slot = &mut self.slots[slot as usize];
         // A destructor may panic too; it belongs to a task that has ended already.
         let _ = catch_unwind(AssertUnwindSafe(|| slot.future.as_mut().set(None)));
-        slot.ticket = None;
+        slot.held = None;
     }
 }
 
@@ -237,12 +252,7 @@ impl<F> Place<F> for SpreadPlace<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    fn start(
-        &mut self,
-        slot: u32,
-        future: F,
-        ticket: Option<HoldTicket>,
-    ) -> Option<Ended<F::Output>> {
+    fn start(&mut self, slot: u32, future: F, held: Option<Held>) -> Option<Ended<F::Output>> {
         if self.slots.len() <= slot as usize {
             self.slots.resize_with(slot as usize + 1, SpreadSlot::default);
         }
@@ -252,8 +262,9 @@ where
         let inbox = Arc::clone(&self.ended);
         let task = tokio::spawn(async move {
             // Moved in, so that an aborted future keeps its holds until it is gone.
-            let _ticket = ticket;
+            let held = held;
             let ended = catch(future).await;
+            let _ticket = held.and_then(Held::into_ticket);
             inbox.push(Answer { slot, generation, ended, _ticket });
         });
         place.task = Some(task.abort_handle());

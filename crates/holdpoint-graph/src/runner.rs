@@ -147,6 +147,7 @@ mod context {
     use std::sync::{Arc, OnceLock};
 
     use holdpoint_core::{Cancel, CancelInfo};
+    use holdpoint_hold::HoldTicket;
 
     use super::{Gate, Lookup, TaskEnd};
     use crate::topology::TaskId;
@@ -164,11 +165,13 @@ mod context {
     pub(crate) struct LazyToken {
         run: Cancel,
         own: OnceLock<Cancel>,
+        /// The holds of an attempt that was given up, for as long as anything of it is left.
+        kept: OnceLock<HoldTicket>,
     }
 
     impl LazyToken {
         pub(crate) fn new(run: Cancel) -> Self {
-            Self { run, own: OnceLock::new() }
+            Self { run, own: OnceLock::new(), kept: OnceLock::new() }
         }
 
         pub(crate) fn get(&self) -> &Cancel {
@@ -178,6 +181,13 @@ mod context {
         /// Whether nobody has asked for it, so that another task can have it.
         pub(crate) fn is_unused(&self) -> bool {
             self.own.get().is_none()
+        }
+
+        /// Keeps the holds until the last context with this token is gone (HOLD-003): that of a
+        /// blocking function goes on although nobody waits for it.
+        pub(crate) fn keep(&self, ticket: HoldTicket) {
+            // An attempt has one ticket.
+            let _ = self.kept.set(ticket);
         }
     }
 

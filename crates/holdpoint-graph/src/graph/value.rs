@@ -124,8 +124,8 @@ type Slot = Mutex<Option<(u32, AnyValue)>>;
 #[derive(Debug)]
 pub(super) struct Values {
     slots: Vec<Slot>,
-    /// Blocking functions that have begun and not ended.
-    blocking: Mutex<BTreeSet<TaskId>>,
+    /// Blocking functions that have begun and not ended, once an attempt.
+    blocking: Mutex<Vec<TaskId>>,
 }
 
 impl Values {
@@ -167,10 +167,11 @@ impl Values {
 
     /// The tasks whose blocking functions have begun and not ended.
     pub(super) fn still_running(&self) -> Vec<TaskId> {
-        self.blocking().iter().copied().collect()
+        let tasks: BTreeSet<TaskId> = self.blocking().iter().copied().collect();
+        tasks.into_iter().collect()
     }
 
-    fn blocking(&self) -> MutexGuard<'_, BTreeSet<TaskId>> {
+    fn blocking(&self) -> MutexGuard<'_, Vec<TaskId>> {
         lock(&self.blocking)
     }
 }
@@ -184,7 +185,10 @@ struct Blocking(TaskCx);
 
 impl Drop for Blocking {
     fn drop(&mut self) {
-        self.0.values.blocking().remove(&self.0.task());
+        let mut running = self.0.values.blocking();
+        if let Some(index) = running.iter().position(|&task| task == self.0.task()) {
+            running.swap_remove(index);
+        }
     }
 }
 
@@ -242,7 +246,7 @@ where
     F: FnMut(TaskCx) -> Result<T, E> + Send + 'static,
 {
     let handle = Handle::try_current()?;
-    cx.values.blocking().insert(cx.task());
+    cx.values.blocking().push(cx.task());
     let mark = Blocking(cx.clone());
     let work = move || {
         let _mark = mark;

@@ -5,10 +5,10 @@ use std::sync::mpsc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use holdpoint_core::{BoxError, Cancel, CancelCode};
+use holdpoint_core::{Backoff, BoxError, Cancel, CancelCode};
 use holdpoint_hold::Holds;
 
-use crate::{Graph, Hold, Limits, Outcome, Stopped};
+use crate::{Graph, Hold, Limits, Outcome, Retry, Stopped, TaskEvent, TaskEventKind};
 
 type Never<T> = Result<T, Infallible>;
 
@@ -130,4 +130,73 @@ fn graph_017_without_a_runtime_it_fails_and_says_so() {
     let report = tokio_test::task::spawn(run).poll();
     let std::task::Poll::Ready(Ok(report)) = report else { panic!("it fails at once") };
     assert!(matches!(report.outcome(key.id()), Outcome::Failed { .. }));
+}
+
+/// The run ends without it, or is dropped, but its work is not done: until then nobody else gets
+/// its hold.
+#[tokio::test]
+async fn graph_017_hold_003_ho_3_it_keeps_its_hold_until_it_ends() {
+    for (spread, dropped) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (holds, cancel) = (Holds::new(), Cancel::new());
+        let (release, released) = mpsc::channel::<()>();
+        let (started, mut has_started) = tokio::sync::oneshot::channel();
+        let mut once = Some((started, released));
+        let mut g = Graph::send_builder();
+        g.blocking("deaf", move |_| {
+            let (started, released) = once.take().expect("one attempt");
+            let _ = started.send(());
+            let _ = released.recv();
+            Never::Ok(())
+        })
+        .hold(Hold::exclusive("db"));
+        let graph = g.build().unwrap();
+        let run = graph.run(Limits::cores()).holds(holds.clone()).cancel(cancel.clone());
+        let run = run.grace(Some(Duration::ZERO));
+        let mut run = if spread { run.spawned().into_future() } else { run.into_future() };
+        tokio::select! {
+            _ = &mut run => panic!("it waits for the function"),
+            started = &mut has_started => started.unwrap(),
+        }
+        if dropped {
+            drop(run);
+        } else {
+            cancel.cancel(CancelCode::User, "enough");
+            let report = run.await.unwrap();
+            assert_eq!(report.still_running().collect::<Vec<_>>(), ["deaf"]);
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(holds.try_acquire(&[Hold::exclusive("db")]).unwrap().is_none(), "it still runs");
+        drop(release);
+        let _free = holds.acquire(&[Hold::exclusive("db")]).await.unwrap();
+    }
+}
+
+/// The first attempt ends while the second runs: that one is still named.
+#[tokio::test]
+async fn graph_017_graph_014_each_attempt_of_it_is_still_running_by_itself() {
+    let (release, released) = mpsc::channel::<()>();
+    let (never, second) = mpsc::channel::<()>();
+    let (mut first, mut second) = (Some(released), Some(second));
+    let mut g = Graph::builder();
+    let backoff = Backoff::fixed(Duration::ZERO);
+    g.blocking("deaf", move |_| {
+        let waits = first.take().or_else(|| second.take()).expect("two attempts");
+        let _ = waits.recv();
+        Never::Ok(())
+    })
+    .timeout(Duration::from_millis(5))
+    .retry(Retry { attempts: 2, backoff });
+    let graph = g.build().unwrap();
+    let mut release = Some(release);
+    let run = graph.run(Limits::cores()).grace(Some(Duration::ZERO));
+    let run = run.observer(move |event: &TaskEvent| {
+        if matches!(event.kind, TaskEventKind::Retry { .. }) {
+            drop(release.take());
+        }
+    });
+    let report = run.await.unwrap();
+    assert_eq!(report.still_running().collect::<Vec<_>>(), ["deaf"]);
+    drop(never);
 }
