@@ -167,7 +167,8 @@ macro_rules! placement {
 
             /// Adds a blocking function as a task (GRAPH-017). It runs on tokio's pool for
             /// blocking code, and should look at its token: it cannot be stopped otherwise. One
-            /// that still runs when the run ends is named by [`Report::still_running`](crate::Report::still_running).
+            /// that still runs when the run ends keeps its holds until it ends too, and is named by
+            /// [`Report::still_running`](crate::Report::still_running).
             pub fn blocking<T, E, F>(
                 &mut self,
                 name: &str,
