@@ -19,6 +19,7 @@ mod drops;
 mod failures;
 mod gates;
 mod holds;
+mod interleavings;
 mod model;
 mod order;
 #[cfg(feature = "driver")]

@@ -16,7 +16,13 @@ use crate::{Gate, Input, Lookup, TaskEnd, TaskFailure, TaskId};
 
 /// Choices for one run. Where they end, the first possibility is taken, and everything succeeds.
 #[derive(Clone)]
-struct Choices(Vec<u16>);
+pub(super) struct Choices(Vec<u16>);
+
+impl Choices {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().copied()
+    }
+}
 
 impl fmt::Debug for Choices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +31,7 @@ impl fmt::Debug for Choices {
     }
 }
 
-fn choices() -> impl Strategy<Value = Choices> {
+pub(super) fn choices() -> impl Strategy<Value = Choices> {
     prop::collection::vec(any::<u16>(), 0..250).prop_map(Choices)
 }
 

@@ -58,13 +58,23 @@ impl Rig {
 
     /// Feeds one input and gives what followed from it, one line an effect.
     pub(super) fn step(&mut self, input: Input) -> Vec<String> {
+        self.feed(input);
         let mut lines = Vec::new();
-        self.machine.handle(self.now, input);
-        while let Some(effect) = self.machine.next_effect() {
+        while let Some(effect) = self.carry_out_one() {
             lines.push(self.line(&effect));
-            self.carry_out(effect);
         }
         lines
+    }
+
+    pub(super) fn feed(&mut self, input: Input) {
+        self.machine.handle(self.now, input);
+    }
+
+    /// Carries out the next effect, and gives it.
+    pub(super) fn carry_out_one(&mut self) -> Option<Effect> {
+        let effect = self.machine.next_effect()?;
+        self.carry_out(&effect);
+        Some(effect)
     }
 
     /// Tells the machine of the next ticket that became due.
@@ -87,8 +97,8 @@ impl Rig {
         report
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
+    fn carry_out(&mut self, effect: &Effect) {
+        match *effect {
             Effect::RequestHolds(task) => {
                 let claims = self.claims[task.index()].as_ref().expect("it has holds");
                 let ticket = self.set.request(claims, u64::from(task.0));
@@ -113,7 +123,7 @@ impl Rig {
             Effect::LookUp(task) | Effect::AwaitGate(task) => {
                 assert!(self.tickets[task.index()].is_none(), "it looks up with a hold");
             }
-            Effect::Event(event) => self.audit.take(&event),
+            Effect::Event(ref event) => self.audit.take(event),
             _ => {}
         }
     }
