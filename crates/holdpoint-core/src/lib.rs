@@ -6,7 +6,7 @@
 //! `serde` (events, states and names serialise) and `tokio` ([`Cancel`], and a
 //! [`SystemClock`] that follows tokio's paused time).
 //!
-//! Reading order: [`name`], [`id`], [`clock`], [`cancel`], [`session`], [`event`].
+//! Reading order: [`name`], [`id`], [`clock`], [`cancel`], [`session`], [`event`], [`store`].
 //!
 //! ```
 //! use holdpoint_core::{Name, TaskName};
@@ -25,6 +25,7 @@ pub mod id;
 pub mod name;
 mod rfc3339;
 pub mod session;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
