@@ -6,6 +6,9 @@ mod audit_holds;
 mod audit_schedule;
 mod audit_session;
 mod audit_tasks;
+mod sim;
+mod sim_graph;
+mod sim_session;
 mod words;
 
 use proptest::test_runner::Config;
