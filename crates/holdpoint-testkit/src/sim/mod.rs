@@ -9,7 +9,8 @@
 //!
 //! To add an engine, write an actor: feed each happening to the machine's `handle`, turn each
 //! `next_effect` into happenings of a later time, and schedule one for `next_deadline`. See
-//! [`graph`] for a machine with effects and deadlines, [`session`] for one without.
+//! [`graph`] for a machine with effects and deadlines, [`session`] for one without, [`process`] for
+//! one that others bring along.
 //!
 //! ```
 //! use std::time::Duration;
@@ -44,6 +45,7 @@
 mod error;
 pub mod graph;
 pub mod holds;
+pub mod process;
 mod random;
 mod recorder;
 pub mod session;

@@ -8,7 +8,9 @@ mod audit_session;
 mod audit_tasks;
 mod sim;
 mod sim_graph;
+mod sim_process;
 mod sim_session;
+mod spawner;
 mod words;
 
 use proptest::test_runner::Config;
