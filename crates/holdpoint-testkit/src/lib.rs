@@ -1,12 +1,12 @@
 //! Judges and plays for the tests of the engines. Not published; used as a dev-dependency.
 //!
-//! - [`audit`]: what must be true of the events of everything that ever ran.
+//! - [`mod@audit`]: what must be true of the events of everything that ever ran.
 //! - [`sim`]: engines on a virtual clock, in one thread, decided by one seed. Every simulated run
 //!   ends by an audit of its events.
 //! - [`spawner`]: child processes of a virtual system, on that clock, with books that no real
 //!   system keeps.
 //!
-//! Reading order: [`audit`], [`sim`], [`spawner`], [`sim::process`].
+//! Reading order: [`mod@audit`], [`sim`], [`spawner`], [`sim::process`].
 //!
 //! The kit depends on the core, the hold set and the graph. The tests of those three can use it
 //! from `tests/` only: within a crate's own unit tests its types are others than the ones that

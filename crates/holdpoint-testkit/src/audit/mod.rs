@@ -11,10 +11,12 @@
 //! | S9 | numbers are dense in their stream, from 1 |
 //! | S1 | the state of a session changes as the table of the core allows; attempts and starts count up |
 //! | S2 | one terminal event an attempt, and nothing after it but a retry |
-//! | S3 | a requested cancel keeps its first cause to the end |
-//! | SE-Q | a question is asked under a new id, in a pause, and closed once; a pause begins before its first question and ends with its last |
+//! | CORE-007 | a requested cancel keeps its first cause to the end |
+//! | SESS-003 | the ids of questions rise |
+//! | SESS-009 | a question is asked in a pause and closed once; a pause begins before its first question and ends with its last |
 //! | G1 | a task begins when all it needs have succeeded and all it comes after have ended (where the edges are known) |
 //! | G4 | a task begins once and ends once in each start of its run, and nothing of it follows its end; attempts count up; a hit never starts; all that began ends |
+//! | GRAPH-009 | no task starts after a cancel was requested in the same start (where asked for, see [`Audit::prompt_cancels`]) |
 //! | SE-8 | a task whose execution has succeeded is not started again (where asked for, see [`Audit::durable`]) |
 //! | H1 | nobody holds what conflicts with another's |
 //! | H2 | a task takes all of its holds at once |
@@ -24,11 +26,11 @@
 //! | B3 | an item is queued once, and has one outcome; the counts at the end agree |
 //! | B4 | items start in the order of the queue, and take the indexes 0, 1, 2 … |
 //! | B6 | nothing starts after the cancel, nothing new in a pause, and nothing happens after the end |
+//! | T0 | runs count up, and every run has one end |
 //! | T1 | an occurrence fires once: the times for which a schedule fires by itself rise |
 //! | T2 | nothing fires before it is due |
 //! | T9 | a tripped schedule does not fire until it is reset or a run succeeds |
 //! | T10 | a schedule fires between its adding and its removal, and by itself only while not paused |
-//! | T11 | runs count up, and every run has one end |
 //!
 //! # What events do not tell
 //!
@@ -105,6 +107,7 @@ struct Settings {
     graphs: HashMap<Stream, Arc<Edges>>,
     capacities: HashMap<(HoldScope, Name), u32>,
     durable: bool,
+    prompt_cancels: bool,
     wall_steps: bool,
 }
 
@@ -155,6 +158,14 @@ impl Audit {
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.settings.durable = true;
+        self
+    }
+
+    /// Who tells of a request to cancel tells whoever starts tasks at the same moment, so that
+    /// none starts after it (GRAPH-009). Default: between two threads a task may just begin.
+    #[must_use]
+    pub fn prompt_cancels(mut self) -> Self {
+        self.settings.prompt_cancels = true;
         self
     }
 

@@ -1,4 +1,4 @@
-//! The runs of a schedule (T1, T2, T9, T10, T11).
+//! The runs of a schedule (T0, T1, T2, T9, T10).
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ impl ScheduleStory {
 
     pub(super) fn finish(&self, notes: &mut Notes<'_>) {
         for run in &self.open {
-            notes.add("T11", format!("run {run} has no end"));
+            notes.add("T0", format!("run {run} has no end"));
         }
     }
 
@@ -79,7 +79,7 @@ impl ScheduleStory {
         notes: &mut Notes<'_>,
     ) {
         notes.check(self.known, "T10", || format!("run {run} fires, and the schedule is gone"));
-        notes.check(run > self.last_run, "T11", || {
+        notes.check(run > self.last_run, "T0", || {
             format!("run {run} fires after run {}", self.last_run)
         });
         self.last_run = self.last_run.max(run);
@@ -104,6 +104,6 @@ impl ScheduleStory {
 
     fn ends(&mut self, run: u64, notes: &mut Notes<'_>) {
         let was_open = self.open.remove(&run);
-        notes.check(was_open, "T11", || format!("run {run} ends and was not going"));
+        notes.check(was_open, "T0", || format!("run {run} ends and was not going"));
     }
 }

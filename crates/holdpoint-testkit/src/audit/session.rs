@@ -1,4 +1,5 @@
-//! The life of a session: its states, its questions and its ends (S1, S2, S3, SE-Q). What its
+//! The life of a session: its states, its questions and its ends (S1, S2, CORE-007, SESS-003,
+//! SESS-009). What its
 //! work did is judged by [`Tasks`] and [`HoldBook`].
 
 use std::collections::BTreeSet;
@@ -19,6 +20,9 @@ pub(super) struct SessionStory {
     attempt: u32,
     start: u32,
     cancel: Option<CancelInfo>,
+    /// Whether that was requested in this start: the next begins with it, and may begin tasks
+    /// before its body has heard.
+    cancelled_now: bool,
     last_question: u32,
     open: BTreeSet<QuestionId>,
     /// Whether the pause that is going has asked something.
@@ -74,18 +78,21 @@ impl SessionStory {
             EventKind::SessionAnswered { question, .. }
             | EventKind::SessionQuestionWithdrawn { question } => {
                 let was_open = self.open.remove(question);
-                notes.check(was_open, "SE-Q", || format!("question {question} was not open"));
+                notes.check(was_open, "SESS-009", || format!("question {question} was not open"));
             }
             EventKind::TaskQuestion { task, question, .. } => {
                 let is_open = self.open.contains(question);
-                notes.check(is_open, "SE-Q", || {
+                notes.check(is_open, "SESS-009", || {
                     format!("{task} waits for question {question}, which is not open")
                 });
             }
             EventKind::SessionCancelRequested(cause) => {
-                notes.check(self.cancel.is_none(), "S3", || "a second request to cancel".into());
+                notes.check(self.cancel.is_none(), "CORE-007", || {
+                    "a second request to cancel".into()
+                });
                 self.at_work(kind, notes);
                 self.cancel.get_or_insert_with(|| cause.clone());
+                self.cancelled_now = true;
             }
             EventKind::SessionProgress { .. } => self.at_work(kind, notes),
             _ => self.work(kind, settings, shared, notes),
@@ -115,6 +122,10 @@ impl SessionStory {
         if self.blurred {
             return;
         }
+        if let EventKind::TaskStarted { task } = kind {
+            let late = settings.prompt_cancels && self.cancelled_now;
+            notes.check(!late, "GRAPH-009", || format!("{task} starts after the cancel"));
+        }
         let stream = notes.stream.clone();
         let holds = shared.unwrap_or(&mut self.holds);
         if self.state == State::Paused {
@@ -140,12 +151,12 @@ impl SessionStory {
 
     fn asks(&mut self, id: QuestionId, notes: &mut Notes<'_>) {
         let paused = self.state == State::Paused;
-        notes.check(paused, "SE-Q", || format!("question {id} outside a pause"));
-        notes.check(id.0 > self.last_question, "SE-Q", || {
+        notes.check(paused, "SESS-009", || format!("question {id} outside a pause"));
+        notes.check(id.0 > self.last_question, "SESS-003", || {
             format!("question {id} after question {}", self.last_question)
         });
         let over = paused && self.asked && self.open.is_empty();
-        notes.check(!over, "SE-Q", || {
+        notes.check(!over, "SESS-009", || {
             format!("question {id} though the pause ended with its last question")
         });
         self.last_question = self.last_question.max(id.0);
@@ -207,10 +218,10 @@ impl SessionStory {
         notes: &mut Notes<'_>,
     ) {
         if let Some(open) = self.open.first() {
-            notes.add("SE-Q", format!("{} while question {open} is open", kind.name()));
+            notes.add("SESS-009", format!("{} while question {open} is open", kind.name()));
             self.open.clear();
         }
-        notes.check(self.asked, "SE-Q", || "a pause that asked nothing".into());
+        notes.check(self.asked, "SESS-009", || "a pause that asked nothing".into());
         let suspected = std::mem::take(&mut self.suspected);
         match kind {
             EventKind::SessionResumed { start } if *start > self.start => {
@@ -244,6 +255,7 @@ impl SessionStory {
 
     /// Nobody works on it any more: what it had begun and what it held is gone with its owner.
     fn lose_work(&mut self, stream: &Stream, shared: Option<&mut HoldBook>) {
+        self.cancelled_now = false;
         self.tasks.begin_start();
         shared.unwrap_or(&mut self.holds).forget_stream(stream);
     }
@@ -266,9 +278,10 @@ impl SessionStory {
     }
 
     fn end(&mut self, kind: &EventKind, notes: &mut Notes<'_>) {
+        self.cancelled_now = false;
         let first = self.cancel.take();
         if let (Some(first), EventKind::SessionCancelled(last)) = (first, kind) {
-            notes.check(first == *last, "S3", || {
+            notes.check(first == *last, "CORE-007", || {
                 format!("cancelled by `{last}`, and the first request was `{first}`")
             });
         }

@@ -8,7 +8,7 @@ use holdpoint_core::Stream;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The rule: one of the list in [`audit`](crate::audit).
+    /// The rule: one of the list in [`audit`](mod@crate::audit).
     pub rule: &'static str,
     /// The stream.
     pub stream: Stream,

@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +52,10 @@ pub use self::work::{AnyWork, GoodWork, GraphWork};
 /// How a graph is run, and what is done to it.
 #[derive(Debug, Clone)]
 pub struct GraphPlay {
-    /// Slots and caps. Default: two slots.
-    pub limits: Limits,
+    /// The slots of the run. Default: two.
+    pub jobs: u32,
+    /// Tags, each with its cap. Default: none.
+    pub caps: Vec<(String, u32)>,
     /// What a failure does to the rest. Default: keep going.
     pub on_failure: OnFailure,
     /// How long a task may go on after its token fired. Default: 30 ms.
@@ -67,7 +69,8 @@ pub struct GraphPlay {
 impl Default for GraphPlay {
     fn default() -> Self {
         Self {
-            limits: Limits::jobs(2),
+            jobs: 2,
+            caps: Vec::new(),
             on_failure: OnFailure::KeepGoing,
             grace: Some(Duration::from_millis(30)),
             cancel: None,
@@ -116,10 +119,13 @@ struct Life {
     machine: Machine,
     /// What each task in flight or at its gate does now. An answer with another number is void.
     doing: HashMap<TaskId, u64>,
+    /// What takes slots and caps.
+    in_flight: BTreeSet<TaskId>,
     executing: HashMap<TaskId, u64>,
     requests: HashMap<TaskId, (u64, Request)>,
     armed: Option<Monotonic>,
-    cancel: Option<CancelInfo>,
+    /// The cause, and when what runs has to be over.
+    cancel: Option<(CancelInfo, Option<Monotonic>)>,
 }
 
 type GraphWorld<'a> = World<'a, GraphHappening>;
@@ -201,18 +207,25 @@ impl<W: GraphWork> GraphActor<W> {
         if recorder.apply(SessionInput::Claim(owner), world).is_err() {
             return;
         }
-        let GraphPlay { limits, on_failure, grace, .. } = &self.play;
+        let GraphPlay { jobs, caps, on_failure, grace, .. } = &self.play;
+        let limits =
+            caps.iter().fold(Limits::jobs(*jobs), |limits, (tag, cap)| limits.tag(tag, *cap));
         let seed = world.random().number();
         self.lives += 1;
         self.life = Some(Life {
-            machine: Machine::new(&self.topology, limits, *on_failure, *grace, seed),
+            machine: Machine::new(&self.topology, &limits, *on_failure, *grace, seed),
             doing: HashMap::new(),
+            in_flight: BTreeSet::new(),
             executing: HashMap::new(),
             requests: HashMap::new(),
             armed: None,
             cancel: None,
         });
         self.feed(Input::Start(world.now().wall), world);
+        let pending = self.recorder.as_ref().and_then(|it| it.machine().cancel_requested());
+        if let Some(cause) = pending.cloned() {
+            self.stop(cause, world);
+        }
     }
 
     /// The owner is gone: with it the machine, and what it held.
@@ -232,12 +245,17 @@ impl<W: GraphWork> GraphActor<W> {
     fn cancel(&mut self, world: &mut GraphWorld<'_>) {
         let cause = CancelInfo::new(CancelCode::User, "enough", world.now().wall);
         let Some(recorder) = &mut self.recorder else { return };
-        if recorder.apply(SessionInput::Cancel(cause.clone()), world).is_err() {
-            return;
+        if recorder.apply(SessionInput::Cancel(cause.clone()), world).is_ok() {
+            self.stop(cause, world);
         }
+    }
+
+    /// The run hears that it is to stop.
+    fn stop(&mut self, cause: CancelInfo, world: &mut GraphWorld<'_>) {
         let Some(life) = &mut self.life else { return };
         if life.cancel.is_none() {
-            life.cancel = Some(cause.clone());
+            let until = self.play.grace.map(|grace| world.now().monotonic + grace);
+            life.cancel = Some((cause.clone(), until));
             let mut executing: Vec<TaskId> = life.executing.keys().copied().collect();
             executing.sort_unstable();
             self.feed(Input::Cancel(cause), world);
@@ -275,12 +293,14 @@ impl<W: GraphWork> GraphActor<W> {
             Effect::LookUp(task) => {
                 let (takes, lookup) = self.work.lookup(task, world.random());
                 let number = self.begin(task);
+                self.take_off(task, world);
                 world.after(takes, GraphHappening(What::LookedUp(task, number, lookup)));
             }
             Effect::Execute { task, attempt } => {
                 self.check_holds(task, world);
                 let (takes, end) = self.work.execute(task, attempt, world.random());
                 let number = self.begin(task);
+                self.take_off(task, world);
                 if let Some(life) = &mut self.life {
                     life.executing.insert(task, number);
                 }
@@ -316,6 +336,23 @@ impl<W: GraphWork> GraphActor<W> {
         self.begun
     }
 
+    /// A task takes its slots and caps: there must be some left.
+    fn take_off(&mut self, task: TaskId, world: &mut GraphWorld<'_>) {
+        let Some(life) = &mut self.life else { return };
+        life.in_flight.insert(task);
+        let weights = life.in_flight.iter().map(|task| u64::from(self.topology.weight(*task)));
+        if weights.sum::<u64>() > u64::from(self.play.jobs) {
+            world.fail(format!("more in flight than {} slots allow", self.play.jobs));
+        }
+        for (tag, cap) in &self.play.caps {
+            let has = |task: &&TaskId| self.topology.tags(**task).any(|its| its == tag);
+            let count = life.in_flight.iter().filter(has).count();
+            if count > *cap as usize {
+                world.fail(format!("{count} in flight with tag {tag}, of at most {cap}"));
+            }
+        }
+    }
+
     /// What the task did is over. False where that was not what it did.
     fn is_answer(&mut self, task: TaskId, number: u64) -> bool {
         let doing = self.life.as_ref().and_then(|life| life.doing.get(&task));
@@ -329,6 +366,7 @@ impl<W: GraphWork> GraphActor<W> {
     fn ended(&mut self, task: TaskId) {
         if let Some(life) = &mut self.life {
             life.doing.remove(&task);
+            life.in_flight.remove(&task);
             life.executing.remove(&task);
         }
     }
@@ -378,10 +416,14 @@ impl<W: GraphWork> GraphActor<W> {
         if !life.requests.is_empty() || !life.doing.is_empty() {
             world.fail("the run has ended, and something of it goes on");
         }
+        let until = life.cancel.as_ref().and_then(|(_, until)| *until);
+        if until.is_some_and(|until| world.now().monotonic > until) {
+            world.fail("the run was cancelled, and went on after its grace");
+        }
         let report = life.machine.into_report();
         let end = match &life.cancel {
             _ if report.is_success() => BodyEnd::Ok(Completion::default()),
-            Some(cause) => BodyEnd::Cancelled(cause.clone()),
+            Some((cause, _)) => BodyEnd::Cancelled(cause.clone()),
             None => BodyEnd::Failed(Failure::from_error("tasks failed", false)),
         };
         self.report = Some(report);

@@ -59,8 +59,8 @@ pub enum Act {
 pub struct Script {
     /// What the body does, one after the other. Default: nothing.
     pub acts: Vec<Act>,
-    /// When somebody requests the end. Default: never.
-    pub cancel: Option<(Duration, CancelCode)>,
+    /// When somebody requests the end, and what says so. Default: never.
+    pub cancels: Vec<(Duration, CancelCode)>,
     /// How long the body takes to heed that; none where it does not. Default: at once.
     pub heeds: Option<Duration>,
     /// When its owner is lost, counted from the start of the simulation. Default: never.
@@ -75,7 +75,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             acts: Vec::new(),
-            cancel: None,
+            cancels: Vec::new(),
             heeds: Some(Duration::ZERO),
             crashes: Vec::new(),
             back: Some(Duration::from_secs(1)),
@@ -90,10 +90,12 @@ impl Script {
     pub fn random(random: &mut Random) -> Self {
         let acts = (0..random.below(12)).map(|_| Act::random(random)).collect();
         let codes = [CancelCode::User, CancelCode::Timeout, CancelCode::Parent];
-        let cancel = random.percent(40).then(|| random.millis(400));
+        let cancels = (0..random.below(5).saturating_sub(2))
+            .filter_map(|_| Some((random.millis(400), *random.pick(&codes)?)))
+            .collect();
         Self {
             acts,
-            cancel: cancel.zip(random.pick(&codes).copied()),
+            cancels,
             heeds: random.percent(80).then(|| random.millis(50)),
             crashes: (0..random.below(4)).map(|_| random.millis(400)).collect(),
             back: random.percent(90).then(|| random.millis(100)),
@@ -179,7 +181,7 @@ impl Actor for SessionActor {
         for crash in &self.script.crashes {
             world.after(*crash, SessionHappening(What::Crash));
         }
-        if let Some((when, code)) = self.script.cancel {
+        for &(when, code) in &self.script.cancels {
             world.after(when, SessionHappening(What::Cancel(code)));
         }
     }

@@ -141,7 +141,7 @@ impl Stage {
         let ties = Random::new(random.number());
         Self {
             clock: Arc::new(ManualClock::new(FIRST_DAY)),
-            audit: Audit::new(),
+            audit: Audit::new().prompt_cancels(),
             events: Vec::new(),
             fault: None,
             random,

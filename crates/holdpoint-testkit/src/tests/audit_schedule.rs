@@ -1,4 +1,4 @@
-//! T1, T2, T9, T10 and T11.
+//! T0, T1, T2, T9 and T10.
 
 use holdpoint_core::event::{EventKind, FireCause, Sequencer, Stream};
 use holdpoint_core::{Event, Timestamp};
@@ -73,14 +73,14 @@ fn audit_is_silent_on_what_a_schedule_may_do() {
 #[test]
 fn audit_finds_runs_that_do_not_count_up() {
     let kinds = vec![(1, fires(2, Due, 1)), (1, ok(2)), (2, fires(2, Due, 2)), (2, ok(2))];
-    assert_eq!(added(kinds), [("T11", 4)]);
+    assert_eq!(added(kinds), [("T0", 4)]);
 }
 
 #[test]
 fn audit_finds_runs_without_or_with_several_ends() {
-    assert_eq!(added(vec![(1, fires(1, Due, 1))]), [("T11", 2)]);
-    assert_eq!(added(vec![(1, fires(1, Due, 1)), (1, ok(1)), (1, fails(1))]), [("T11", 4)]);
-    assert_eq!(added(vec![(1, ok(1))]), [("T11", 2)]);
+    assert_eq!(added(vec![(1, fires(1, Due, 1))]), [("T0", 2)]);
+    assert_eq!(added(vec![(1, fires(1, Due, 1)), (1, ok(1)), (1, fails(1))]), [("T0", 4)]);
+    assert_eq!(added(vec![(1, ok(1))]), [("T0", 2)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! S9, S1, S2, S3 and SE-Q.
+//! S9, S1, S2, CORE-007, SESS-003 and SESS-009.
 
 use std::sync::Arc;
 
@@ -123,9 +123,9 @@ fn audit_finds_work_outside_of_running() {
 #[test]
 fn audit_finds_a_cause_that_was_replaced() {
     let run = |rest: &[EventKind]| session([&[planned(1), started(1)], rest].concat());
-    assert_eq!(run(&[cancel_requested("one"), cancelled("two")]), [("S3", 4)]);
+    assert_eq!(run(&[cancel_requested("one"), cancelled("two")]), [("CORE-007", 4)]);
     let twice = [cancel_requested("one"), cancel_requested("one"), cancelled("one")];
-    assert_eq!(run(&twice), [("S3", 4)]);
+    assert_eq!(run(&twice), [("CORE-007", 4)]);
     assert_eq!(run(&[cancel_requested("one"), cancelled("one")]), []);
     assert_eq!(run(&[cancel_requested("one"), done()]), []);
 }
@@ -133,26 +133,26 @@ fn audit_finds_a_cause_that_was_replaced() {
 #[test]
 fn audit_finds_questions_out_of_order() {
     let run = |rest: &[EventKind]| session([&[planned(1), started(1)], rest, &[done()]].concat());
-    assert_eq!(run(&[asked(1), answered(1)]), [("SE-Q", 3)]);
+    assert_eq!(run(&[asked(1), answered(1)]), [("SESS-009", 3)]);
     assert_eq!(
         run(&[paused(), asked(2), asked(1), answered(1), answered(2), resumed(1)]),
-        [("SE-Q", 5)]
+        [("SESS-003", 5)]
     );
     let repeated = [paused(), asked(1), answered(1), resumed(1)];
-    assert_eq!(run(&[&repeated[..], &repeated].concat()), [("SE-Q", 8)]);
-    assert_eq!(run(&[answered(1)]), [("SE-Q", 3)]);
+    assert_eq!(run(&[&repeated[..], &repeated].concat()), [("SESS-003", 8)]);
+    assert_eq!(run(&[answered(1)]), [("SESS-009", 3)]);
     let twice = [paused(), asked(1), answered(1), withdrawn(1), resumed(1)];
-    assert_eq!(run(&twice), [("SE-Q", 6)]);
-    assert_eq!(run(&[paused(), asked(1), resumed(1)]), [("SE-Q", 5)]);
-    assert_eq!(run(&[paused(), resumed(1)]), [("SE-Q", 4)]);
+    assert_eq!(run(&twice), [("SESS-009", 6)]);
+    assert_eq!(run(&[paused(), asked(1), resumed(1)]), [("SESS-009", 5)]);
+    assert_eq!(run(&[paused(), resumed(1)]), [("SESS-009", 4)]);
     let prolonged = [paused(), asked(1), answered(1), asked(2), answered(2), resumed(1)];
-    assert_eq!(run(&prolonged), [("SE-Q", 6)]);
+    assert_eq!(run(&prolonged), [("SESS-009", 6)]);
     let unknown = EventKind::TaskQuestion {
         task: "a".parse().unwrap(),
         question: QuestionId(9),
         prompt: "?".into(),
     };
-    assert_eq!(run(&[unknown]), [("SE-Q", 3)]);
+    assert_eq!(run(&[unknown]), [("SESS-009", 3)]);
     let good = [paused(), asked(1), asked(2), answered(2), asked(3), withdrawn(1), answered(3)];
     assert_eq!(run(&[&good[..], &[resumed(1)]].concat()), []);
 }
@@ -162,7 +162,7 @@ fn audit_finds_an_end_with_an_open_question() {
     let run = |rest: &[EventKind]| {
         session([&[planned(1), started(1), paused(), asked(1)], rest].concat())
     };
-    assert_eq!(run(&[cancelled("x")]), [("SE-Q", 5)]);
+    assert_eq!(run(&[cancelled("x")]), [("SESS-009", 5)]);
     assert_eq!(run(&[withdrawn(1), cancelled("x")]), []);
 }
 

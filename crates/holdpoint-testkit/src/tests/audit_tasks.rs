@@ -1,11 +1,11 @@
-//! G1, G4, SE-8 and G9, and what a claim in a pause hides.
+//! G1, G4, GRAPH-009, SE-8 and G9, and what a claim in a pause hides.
 
 use holdpoint_core::event::EventKind;
 
 use super::words::{
-    acquires, answered, asked, done, events, exclusive, exited, failed, fails, found, hit,
-    in_session, interrupted, judge, missed, paused, planned, process, releases, resumed, retry,
-    rules, session, session_stream, skipped, started, starts, succeeds, task,
+    acquires, answered, asked, cancel_requested, done, events, exclusive, exited, failed, fails,
+    found, hit, in_session, interrupted, judge, missed, paused, planned, process, releases,
+    resumed, retry, rules, session, session_stream, skipped, started, starts, succeeds, task,
 };
 use crate::Audit;
 use crate::audit::{Edge, Edges};
@@ -151,6 +151,19 @@ fn audit_finds_what_succeeded_executed_again_where_that_is_recorded() {
     };
     assert_eq!(again(&[interrupted(), resumed(2)]), [("SE-8", 7)]);
     assert_eq!(again(&[failed(), planned(2), started(2)]), [], "a retry is asked for");
+}
+
+#[test]
+fn audit_finds_a_start_after_a_cancel_where_cancels_are_prompt() {
+    let run = |audit: Audit, between: &[EventKind]| {
+        let first = [planned(1), started(1), cancel_requested("enough")];
+        let last = [starts("a"), succeeds("a"), done()];
+        rules(&judge(audit, &events(session_stream(), [&first, between, &last].concat())))
+    };
+    assert_eq!(run(Audit::new().prompt_cancels(), &[]), [("GRAPH-009", 4)]);
+    assert_eq!(run(Audit::new(), &[]), []);
+    let next_start = [interrupted(), resumed(2)];
+    assert_eq!(run(Audit::new().prompt_cancels(), &next_start), []);
 }
 
 /// `c` needs `a` and comes after `b`.

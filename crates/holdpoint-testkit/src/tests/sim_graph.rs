@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdpoint_core::Backoff;
-use holdpoint_graph::{
-    Hold, Limits, OnFailure, Retry, Scope, TaskEnd, TaskFailure, TaskId, Topology,
-};
+use holdpoint_graph::{Hold, OnFailure, Retry, Scope, TaskEnd, TaskFailure, TaskId, Topology};
 
 use crate::sim::graph::{AnyWork, GoodWork, GraphActor, GraphHappening, GraphPlay, GraphWork};
 use crate::sim::holds::HoldDesk;
@@ -179,6 +177,9 @@ fn any_topology(random: &mut Random) -> Topology {
             setup = setup.tag("heavy");
         }
         if random.percent(20) {
+            setup = setup.weight(2);
+        }
+        if random.percent(20) {
             setup = setup.timeout(ms(20));
         }
         if random.percent(30) {
@@ -202,7 +203,8 @@ fn any_topology(random: &mut Random) -> Topology {
 fn any_play(random: &mut Random) -> GraphPlay {
     let failures = [OnFailure::KeepGoing, OnFailure::Stop, OnFailure::FailFast];
     GraphPlay {
-        limits: Limits::jobs(1 + random.below(4) as u32).tag("heavy", 1),
+        jobs: 2 + random.below(3) as u32,
+        caps: vec![("heavy".to_owned(), 1)],
         on_failure: random.pick(&failures).copied().unwrap_or_default(),
         grace: random.percent(80).then(|| random.millis(40)),
         cancel: random.percent(30).then(|| random.millis(300)),

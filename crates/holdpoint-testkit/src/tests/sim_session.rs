@@ -56,8 +56,8 @@ fn an_owner_lost_in_a_pause_is_followed_by_another() {
 #[test]
 fn a_cancel_withdraws_questions_and_the_body_decides() {
     let acts = vec![Act::Ask(None), Act::AwaitAnswers, Act::Work(ms(50))];
-    let cancel = Some((ms(100), CancelCode::User));
-    let script = Script { acts, cancel, heeds: Some(ms(10)), ..Script::default() };
+    let cancels = vec![(ms(100), CancelCode::User), (ms(105), CancelCode::Timeout)];
+    let script = Script { acts, cancels, heeds: Some(ms(10)), ..Script::default() };
     assert_eq!(play(script.clone()).0, Some(StateName::Cancelled));
     assert_eq!(play(Script { heeds: None, ..script }).0, Some(StateName::Done));
 }

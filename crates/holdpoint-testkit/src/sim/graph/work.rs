@@ -74,7 +74,9 @@ impl GraphWork for AnyWork {
             4 => TaskEnd::Cancelled,
             _ => TaskEnd::Succeeded,
         };
-        (random.millis(50), end)
+        // Now and then one that a cancel meets for certain.
+        let most = if random.percent(5) { 500 } else { 50 };
+        (random.millis(most), end)
     }
 
     fn heeds(&mut self, _: TaskId, random: &mut Random) -> Option<Duration> {
