@@ -102,7 +102,7 @@ impl BatchStory {
                 };
                 self.ends(told, notes);
             }
-            _ => notes.add("B6", format!("{} in a batch", kind.name())),
+            _ => notes.add("CORE-006", format!("{} in a batch", kind.name())),
         }
     }
 

@@ -9,6 +9,7 @@
 //! | rule | what it says |
 //! |---|---|
 //! | S9 | numbers are dense in their stream, from 1 |
+//! | CORE-006 | an event is of a kind that its stream has |
 //! | S1 | the state of a session changes as the table of the core allows; attempts and starts count up |
 //! | S2 | one terminal event an attempt, and nothing after it but a retry |
 //! | CORE-007 | a requested cancel keeps its first cause to the end |

@@ -59,7 +59,7 @@ impl ScheduleStory {
             EventKind::ScheduleReset => self.tripped = false,
             EventKind::ScheduleClockStepped { .. } => self.last_due = None,
             EventKind::ScheduleSkipped { .. } | EventKind::ScheduleBackoff { .. } => {}
-            _ => notes.add("T10", format!("{} in a schedule", kind.name())),
+            _ => notes.add("CORE-006", format!("{} in a schedule", kind.name())),
         }
     }
 

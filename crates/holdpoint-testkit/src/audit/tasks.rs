@@ -105,11 +105,10 @@ impl Tasks {
                 self.process_starts(task, *pid, *attempt, notes);
             }
             EventKind::ProcessExited { task, pid, .. } => self.process_exits(task, *pid, notes),
-            kind => {
-                if let Some(task) = kind.ended_task() {
-                    self.ends(task, kind, settings, holds, notes);
-                }
-            }
+            kind => match kind.ended_task() {
+                Some(task) => self.ends(task, kind, settings, holds, notes),
+                None => notes.add("CORE-006", format!("{} in a session", kind.name())),
+            },
         }
     }
 

@@ -61,6 +61,7 @@ use std::time::Duration;
 use holdpoint_core::{Clock, Event, ManualClock, Monotonic};
 
 use self::world::Stage;
+use crate::audit::Audit;
 
 pub use self::error::SimError;
 pub use self::random::Random;
@@ -139,10 +140,11 @@ impl Simulation {
         self
     }
 
-    /// All sessions of the simulation share one hold set, so that their holders are compared.
+    /// Sets what the audit takes for granted, besides that cancels are prompt. Where sessions
+    /// share a hold set: `audit(Audit::shared_holds)`.
     #[must_use]
-    pub fn shared_holds(mut self) -> Self {
-        self.stage.audit = std::mem::take(&mut self.stage.audit).shared_holds();
+    pub fn audit(mut self, set: impl FnOnce(Audit) -> Audit) -> Self {
+        self.stage.audit = set(std::mem::take(&mut self.stage.audit));
         self
     }
 

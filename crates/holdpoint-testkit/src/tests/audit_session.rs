@@ -7,7 +7,7 @@ use holdpoint_core::session::{
     Answer, BodyEnd, Completion, Failure, Owner, Question, QuestionId, QuestionKind, SessionInput,
     SessionMachine, SuspendCause,
 };
-use holdpoint_core::{CancelCode, CancelInfo, SessionId, Timestamp};
+use holdpoint_core::{BatchId, CancelCode, CancelInfo, SessionId, Timestamp};
 use proptest::prelude::*;
 
 use super::words::{
@@ -34,6 +34,21 @@ fn audit_numbers_each_stream_by_itself() {
     let two = events(session_stream(), vec![planned(1), cancelled("enough")]);
     let mixed = [&one[0], &two[0], &one[1], &two[1], &one[2]];
     assert_eq!(audit(mixed), []);
+}
+
+#[test]
+fn audit_finds_events_in_a_stream_of_another_kind() {
+    let foreign = || [EventKind::BatchPaused, EventKind::ScheduleAdded, planned(1)];
+    let of = |stream: Stream| {
+        let mut audit = Audit::new();
+        let kinds = foreign().into_iter().collect();
+        events(stream, kinds).iter().for_each(|event| audit.take(event));
+        let found = audit.violations().iter().filter(|it| it.rule == "CORE-006");
+        found.map(|it| it.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(of(session_stream()), [1, 2]);
+    assert_eq!(of(Stream::Batch(BatchId::generate())), [2, 3]);
+    assert_eq!(of(Stream::Schedule("nightly".parse().unwrap())), [1, 3]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdpoint_core::Backoff;
 use holdpoint_graph::{Hold, OnFailure, Retry, Scope, TaskEnd, TaskFailure, TaskId, Topology};
 
+use crate::audit::Audit;
 use crate::sim::graph::{AnyWork, GoodWork, GraphActor, GraphHappening, GraphPlay, GraphWork};
 use crate::sim::holds::HoldDesk;
 use crate::sim::{Random, Run, SimError, Simulation, explore, seeds};
@@ -135,7 +136,7 @@ fn a_lost_owner_loses_its_holds_and_the_next_begins_anew() {
     let mut graph = Topology::builder();
     graph.task("build").hold(Hold::exclusive("db"));
     let desk = desk();
-    let mut simulation = Simulation::new(2).shared_holds();
+    let mut simulation = Simulation::new(2).audit(Audit::shared_holds);
     let crashes = vec![ms(1)];
     let settings = GraphPlay { crashes, ..GraphPlay::default() };
     let topology = Arc::new(graph.build().unwrap());
@@ -216,7 +217,7 @@ fn any_play(random: &mut Random) -> GraphPlay {
 fn any(seed: u64) -> Result<(Run, HoldDesk<GraphHappening>), SimError> {
     let mut random = Random::new(seed);
     let desk = desk();
-    let mut simulation = Simulation::new(seed).shared_holds();
+    let mut simulation = Simulation::new(seed).audit(Audit::shared_holds);
     for _ in 0..3 {
         let topology = Arc::new(any_topology(&mut random));
         simulation.add(GraphActor::new(topology, &desk, AnyWork, any_play(&mut random)));
