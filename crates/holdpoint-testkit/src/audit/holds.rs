@@ -4,7 +4,7 @@
 //! `names` has for each name exactly what the lists in `held` say; both change in `add` and
 //! `remove` only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ use super::violation::Notes;
 pub(super) struct HoldBook {
     names: HashMap<(HoldScope, Name), Usage>,
     held: BTreeMap<Holder, Vec<Arc<[HoldRef]>>>,
+    /// Sessions that may have lost their owner, and their holds with it, without a word.
+    doubtful: HashSet<Stream>,
 }
 
 /// A task of a session, or its body.
@@ -102,6 +104,16 @@ impl HoldBook {
         }
     }
 
+    /// Whether the holds of a session may be gone without a word: then nobody is blamed for
+    /// taking the same.
+    pub(super) fn set_doubtful(&mut self, stream: &Stream, doubtful: bool) {
+        if doubtful {
+            self.doubtful.insert(stream.clone());
+        } else {
+            self.doubtful.remove(stream);
+        }
+    }
+
     fn holders_of(&self, stream: &Stream) -> Vec<Holder> {
         let first = Holder { stream: stream.clone(), task: None };
         let holders = self.held.range(first..).map(|(holder, _)| holder);
@@ -120,15 +132,24 @@ impl HoldBook {
         let key = (hold.scope.clone(), hold.name.clone());
         let Some(usage) = self.names.get(&key) else { return };
         let others = usage.exclusive + usage.shared > 1 || usage.units > 0;
-        notes.check(usage.exclusive == 0 || !others, "H1", || {
+        let conflict = usage.exclusive > 0 && others;
+        if conflict && !self.is_doubtful(usage, holder) {
             let other = usage.by.keys().find(|by| *by != holder).unwrap_or(holder);
-            format!("{holder} takes {} together with {other}", Held(hold))
-        });
+            notes.add("H1", format!("{holder} takes {} together with {other}", Held(hold)));
+        }
         if let Some(&capacity) = settings.capacities.get(&key) {
-            notes.check(usage.units <= u64::from(capacity), "H1", || {
+            let fits = usage.units <= u64::from(capacity) || self.is_doubtful(usage, holder);
+            notes.check(fits, "H1", || {
                 format!("{} units of {} are taken, of {capacity}", usage.units, hold.name)
             });
         }
+    }
+
+    /// Whether another session that has this name may have lost it. In its own pause a session is
+    /// judged by what it did itself.
+    fn is_doubtful(&self, usage: &Usage, holder: &Holder) -> bool {
+        let mut others = usage.by.keys().filter(|other| other.stream != holder.stream);
+        others.any(|other| self.doubtful.contains(&other.stream))
     }
 
     fn add(&mut self, holder: &Holder, hold: &HoldRef) {

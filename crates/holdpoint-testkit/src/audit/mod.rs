@@ -40,7 +40,8 @@
 //! event tells. So what looks wrong in a pause is kept back: a `session_resumed` of the same
 //! start proves that there was no such claim, and it is told; where the number of the start has
 //! risen it is dropped, and tasks, holds and processes of that session are not judged until its
-//! next start that is told.
+//! next start that is told. Where a hold set is shared, nobody is blamed for taking what a paused
+//! session has.
 //!
 //! ```
 //! use holdpoint_core::event::{EventKind, Sequencer, Stream};

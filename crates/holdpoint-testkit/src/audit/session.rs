@@ -126,15 +126,15 @@ impl SessionStory {
             let late = settings.prompt_cancels && self.cancelled_now;
             notes.check(!late, "GRAPH-009", || format!("{task} starts after the cancel"));
         }
-        let stream = notes.stream.clone();
+        if self.state == State::Paused
+            && let EventKind::ProcessStarted { start, .. } = kind
+            && *start > self.start
+        {
+            self.blur(notes.stream, shared);
+            return;
+        }
         let holds = shared.unwrap_or(&mut self.holds);
         if self.state == State::Paused {
-            if let EventKind::ProcessStarted { start, .. } = kind
-                && *start > self.start
-            {
-                self.blur(&stream, None);
-                return;
-            }
             let mut notes = notes.aside(&mut self.suspected);
             self.tasks.take(kind, self.start, settings, holds, &mut notes);
         } else {
@@ -178,6 +178,9 @@ impl SessionStory {
         }
         if from == State::Paused {
             self.end_pause(kind, shared.as_deref_mut(), notes);
+        }
+        if let Some(shared) = shared.as_deref_mut() {
+            shared.set_doubtful(notes.stream, to == State::Paused);
         }
         match kind {
             EventKind::SessionPlanned { attempt } => {
@@ -279,6 +282,7 @@ impl SessionStory {
 
     fn end(&mut self, kind: &EventKind, notes: &mut Notes<'_>) {
         self.cancelled_now = false;
+        self.tasks.begin_attempt();
         let first = self.cancel.take();
         if let (Some(first), EventKind::SessionCancelled(last)) = (first, kind) {
             notes.check(first == *last, "CORE-007", || {
@@ -310,7 +314,10 @@ impl State {
 fn is_legal(from: State, kind: &EventKind) -> bool {
     use State::{Cancelled, Failed, Paused, Planned, Running, Suspended, Unknown};
 
-    let failed_by = |allowed: fn(FailureCause) -> bool| matches!(kind, EventKind::SessionFailed(failure) if allowed(failure.cause()));
+    let failed_by = |allowed: fn(FailureCause) -> bool| match kind {
+        EventKind::SessionFailed(failure) => allowed(failure.cause()),
+        _ => false,
+    };
     let limit = |cause| matches!(cause, FailureCause::Timeout { .. });
     let limit_or_loop =
         |cause| matches!(cause, FailureCause::Timeout { .. } | FailureCause::CrashLoop { .. });

@@ -47,10 +47,10 @@ struct End {
 }
 
 impl Tasks {
-    /// The session begins again from nothing.
+    /// The session ended, or begins again from nothing.
     pub(super) fn begin_attempt(&mut self) {
         self.begin_start();
-        self.known.clear();
+        self.known = HashMap::new();
         self.any = false;
     }
 

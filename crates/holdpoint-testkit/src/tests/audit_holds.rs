@@ -1,10 +1,11 @@
 //! H1, H2 and H6.
 
-use holdpoint_core::event::{EventKind, HoldMode, HoldScope};
+use holdpoint_core::Timestamp;
+use holdpoint_core::event::{EventKind, HoldMode, HoldScope, Sequencer};
 
 use super::words::{
-    acquires, done, events, exclusive, hold, in_session, judge, planned, releases, retry, rules,
-    session_stream, skipped, started, waits,
+    acquires, answered, asked, done, events, exclusive, hold, in_session, judge, paused, planned,
+    releases, resumed, retry, rules, session_stream, skipped, started, starts, succeeds, waits,
 };
 use crate::Audit;
 
@@ -109,11 +110,11 @@ fn audit_finds_holds_kept_between_attempts() {
     let db = exclusive("db");
     let kinds = vec![
         acquires("a", &db),
-        super::words::starts("a"),
+        starts("a"),
         retry("a", 1),
         acquires("a", &db),
         releases("a", &db),
-        super::words::succeeds("a"),
+        succeeds("a"),
     ];
     assert_eq!(in_session(kinds), [("H6", 5)]);
 }
@@ -132,4 +133,21 @@ fn audit_compares_sessions_where_they_share_a_hold_set() {
     assert_eq!(rules(&judge(Audit::new().shared_holds(), &mixed)), [("H1", 3)]);
     let in_turn = [one, two].concat();
     assert_eq!(judge(Audit::new().shared_holds(), &in_turn), []);
+}
+
+#[test]
+fn audit_blames_nobody_for_taking_what_a_paused_session_may_have_lost() {
+    let db = exclusive("db");
+    let mut numbers = Sequencer::new(session_stream());
+    let mut others = Sequencer::new(session_stream());
+    let at = Timestamp::from_micros(0);
+    let mut mixed = Vec::new();
+    for kind in [planned(1), started(1), acquires("a", &db), paused(), asked(1)] {
+        mixed.push(numbers.event(at, kind));
+    }
+    let life = [planned(1), started(1), acquires("", &db), releases("", &db), done()];
+    mixed.extend(life.map(|kind| others.event(at, kind)));
+    // Its owner was lost, and start 2 began before the answer.
+    mixed.extend([answered(1), resumed(2), done()].map(|kind| numbers.event(at, kind)));
+    assert_eq!(judge(Audit::new().shared_holds(), &mixed), []);
 }
