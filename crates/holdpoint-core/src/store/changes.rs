@@ -1,5 +1,6 @@
 //! News of commits: how far the store has got, for who looks for new work.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -30,7 +31,7 @@ struct State {
     version: u64,
     is_closed: bool,
     readers: u64,
-    wakers: Vec<(u64, Waker)>,
+    wakers: BTreeMap<u64, Waker>,
     threads: usize,
 }
 
@@ -51,10 +52,13 @@ impl Changes {
         if state.is_closed {
             return Poll::Ready(false);
         }
-        match state.wakers.iter_mut().find(|(reader, _)| *reader == self.reader) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => state.wakers.push((self.reader, cx.waker().clone())),
-        }
+        let earlier = match state.wakers.get_mut(&self.reader) {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => state.wakers.insert(self.reader, cx.waker().clone()),
+        };
+        // What a waker drops may be another reader, which takes the lock.
+        drop(state);
+        drop(earlier);
         Poll::Pending
     }
 
@@ -84,7 +88,8 @@ impl Clone for Changes {
 
 impl Drop for Changes {
     fn drop(&mut self) {
-        self.shared.lock().wakers.retain(|(reader, _)| *reader != self.reader);
+        let waker = self.shared.lock().wakers.remove(&self.reader);
+        drop(waker);
     }
 }
 
@@ -119,7 +124,7 @@ impl ChangesSender {
         let wakers = std::mem::take(&mut state.wakers);
         let threads = state.threads;
         drop(state);
-        for (_, waker) in wakers {
+        for waker in wakers.into_values() {
             waker.wake();
         }
         if threads > 0 {

@@ -81,7 +81,10 @@ impl<T> Future for Ticket<T> {
             return Poll::Ready(value);
         }
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
+            let earlier = state.waker.replace(cx.waker().clone());
+            // What a waker drops may be the completer, which takes the lock.
+            drop(state);
+            drop(earlier);
         }
         Poll::Pending
     }

@@ -17,6 +17,8 @@ mod session_parts;
 mod session_stored;
 mod session_table;
 mod session_walk;
+mod store;
+mod store_waiting;
 
 use proptest::test_runner::Config;
 
