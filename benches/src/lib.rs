@@ -5,3 +5,5 @@ pub mod alloc;
 pub mod process;
 pub mod raw;
 pub mod shapes;
+#[cfg(unix)]
+pub mod store;
