@@ -140,6 +140,13 @@ where
     }
     let cancel = driver.options.cancel.clone();
     let mut cancelled = Some(std::pin::pin!(cancel.cancelled()));
+    // What the start admits is in flight, and would be called: so the machine hears of this first.
+    if cancel.is_cancelled()
+        && let Some(fired) = cancelled.take()
+    {
+        let cause = fired.await;
+        driver.machine.handle(start.monotonic, Input::Cancel(cause));
+    }
     driver.machine.handle(start.monotonic, Input::Start(start.wall));
     poll_fn(|cx| driver.poll(cx, &mut cancelled)).await;
     let mut report = driver.machine.into_report();

@@ -35,7 +35,8 @@ use crate::topology::{TaskId, Topology};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Input {
-    /// The run begins, at this wall time. Once, before all others.
+    /// The run begins, at this wall time. Once, before all others but a cancel: where that came
+    /// first, nothing is admitted.
     Start(Timestamp),
     /// The gate of a task ended.
     GateEnded(TaskId, Gate),

@@ -3,8 +3,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{pending, ready};
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio_test::task::spawn;
 
 use super::runners::Each;
 use crate::{
-    Gate, Graph, Hold, Limits, OnFailure, Outcome, RunOptions, Source, TaskEnd, Topology, run,
+    Gate, Graph, Hold, Limits, Lookup, OnFailure, Outcome, RunOptions, SendTaskRunner, Source,
+    TaskContext, TaskEnd, TaskEvent, TaskEventKind, Topology, run, run_spawned,
 };
 
 type Never<T> = Result<T, Infallible>;
@@ -67,23 +69,69 @@ fn graph_009_cd_5_cd_10_an_end_in_the_same_moment_as_the_cancel_counts() {
     }
 }
 
-/// A cancel before the first poll: nothing is called at all.
-#[test]
-fn graph_009_a_run_cancelled_before_it_begins() {
-    let cancel = Cancel::new();
-    cancel.cancel(CancelCode::User, "enough");
-    let called = Cell::new(0);
+/// Counts whatever it is asked to do.
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl SendTaskRunner for Count {
+    async fn lookup(&self, _: TaskContext) -> Lookup {
+        self.one();
+        Lookup::Miss
+    }
+
+    async fn gate(&self, _: TaskContext) -> Gate {
+        self.one();
+        Gate::Open
+    }
+
+    async fn execute(&self, _: TaskContext) -> TaskEnd {
+        self.one();
+        TaskEnd::Succeeded
+    }
+}
+
+/// A cancel before the first poll: nothing is called at all, whatever a task would begin with.
+#[tokio::test]
+async fn graph_009_a_run_cancelled_before_it_begins() {
     let mut builder = Topology::builder();
-    builder.task("a").gated();
-    builder.task("b").needs("a");
+    builder.task("plain");
+    builder.task("gated").gated();
+    builder.task("looked-up").lookup();
+    builder.task("holding").hold(Hold::exclusive("key"));
+    builder.task("last").finally("plain");
+    builder.task("next").needs("plain");
     let topology = Arc::new(builder.build().unwrap());
-    let runner = Each(|_| {
-        called.set(called.get() + 1);
-        ready(TaskEnd::Succeeded)
-    });
-    let options = RunOptions::default().cancel(cancel);
-    let Poll::Ready(Ok(report)) = spawn(run(&topology, &runner, options)).poll() else { panic!() };
-    assert_eq!((report.counts().cancelled, called.get()), (2, 0));
+    for (bare, spread) in [(false, false), (false, true), (true, false), (true, true)] {
+        let cancel = Cancel::new();
+        if bare {
+            cancel.token().cancel();
+        } else {
+            cancel.cancel(CancelCode::User, "enough");
+        }
+        let (called, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (runner, seen) = (Count(Arc::clone(&called)), Arc::clone(&begun));
+        let observer = move |event: &TaskEvent| {
+            if !matches!(event.kind, TaskEventKind::Ended(Outcome::Cancelled { .. })) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let holds = Holds::new();
+        let options = RunOptions::default().cancel(cancel).holds(holds.clone()).observer(observer);
+        let report = if spread {
+            run_spawned(&topology, Arc::new(runner), options).await
+        } else {
+            run(&topology, &runner, options).await
+        };
+        let counts = report.unwrap().counts();
+        let [called, begun] = [called, begun].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((counts.cancelled, called, begun), (6, 0, 0), "bare {bare}, spread {spread}");
+        assert!(holds.is_empty());
+    }
 }
 
 #[test]
