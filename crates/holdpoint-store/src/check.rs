@@ -12,6 +12,7 @@ use crate::blocks::{self, Part};
 use crate::chain::{self, After, ChainError};
 use crate::file::FileStore;
 use crate::log::Log;
+use crate::reader;
 use crate::sqlite;
 use crate::sqlite::rows::{self, Found, Head};
 
@@ -114,6 +115,7 @@ impl<'a> Check<'a> {
         for found in heads {
             self.stream(&found)?;
         }
+        self.order();
         let mut orphans: Vec<_> =
             self.blocks.iter().filter(|(_, counts)| **counts != (0, 0)).collect();
         orphans.sort_unstable();
@@ -141,22 +143,17 @@ impl<'a> Check<'a> {
         let stream = Some(&stream);
         if !found.is_sound {
             let message = "its row is not what was written".to_owned();
-            self.fault(stream, Some(head.seq), message);
+            self.fault(stream, Some(1), message);
             return Ok(());
         }
         self.chain(stream, head, counts)?;
-        match rows::snapshot(self.database, head.id)? {
-            Some(row) => {
-                let hash = blocks::snapshot_hash(&head.name, row.seq, &row.state, &row.data);
-                if row.hash != Some(hash) || rows::state_of(&row.state) != Some(head.state) {
-                    let message = "its snapshot is not what was written".to_owned();
-                    self.fault(stream, Some(row.seq.min(head.seq)), message);
-                }
+        let snapshot = rows::snapshot(self.database, head.id)?;
+        match (head.kept, snapshot) {
+            (Some(_), Some(row)) if reader::is_kept(&row, head) => {}
+            (None, None) => {}
+            (kept, _) => {
+                self.fault(stream, kept, "its snapshot is not what was written".to_owned());
             }
-            None if head.state != StateName::Planned => {
-                self.fault(stream, None, "its snapshot is lost".to_owned());
-            }
-            None => {}
         }
         Ok(())
     }
@@ -226,6 +223,30 @@ impl<'a> Check<'a> {
             self.fault(stream, None, format!("it is {own}, but its events say {state}"));
         }
         Ok(())
+    }
+
+    /// All events once more, in the order of commits.
+    fn order(&mut self) {
+        let is_sound_so_far = self.report.faults.is_empty();
+        let (mut after, mut events) = (0, 0);
+        loop {
+            match reader::in_order(self.database, after, 1000) {
+                Ok(next) => {
+                    let Some(last) = next.last() else { break };
+                    after = last.pos;
+                    events += next.len() as u64;
+                }
+                Err(error) => {
+                    let message = format!("the order of commits breaks off: {error}");
+                    return self.fault(None, None, message);
+                }
+            }
+        }
+        if is_sound_so_far && events != self.report.events {
+            let all = self.report.events;
+            let message = format!("the order of commits has {events} events instead of {all}");
+            self.fault(None, None, message);
+        }
     }
 
     fn fault(&mut self, stream: Option<&Stream>, seq: Option<u64>, message: String) {

@@ -241,6 +241,10 @@ impl<'a> Group<'a> {
                 *next_pos += block.count.max(1);
                 block.clear(head.seq + 1, head.entries + 1);
             }
+            if snapshot.is_some() {
+                // Events of later writes in this commit belong to it as well.
+                head.kept = Some(head.seq);
+            }
             if slot.is_new {
                 rows::insert_head(self.database, head)?;
             } else {
@@ -428,6 +432,7 @@ impl Slot {
             created,
             updated: created,
             ended: None,
+            kept: None,
         };
         Self { is_new: true, ..Self::of(head) }
     }

@@ -52,11 +52,17 @@ fn scan(mut file: impl Read) -> io::Result<Log> {
     if !fill(&mut file, &mut header)? {
         return Ok(log);
     }
-    let big_endian = match word(&header, 0) {
-        0x377f_0683 => true,
-        0x377f_0682 => false,
-        _ => cfg!(target_endian = "big"),
+    let native = cfg!(target_endian = "big");
+    let declared = match word(&header, 0) {
+        0x377f_0682 => Some(false),
+        0x377f_0683 => Some(true),
+        _ => None,
     };
+    let written = (word(&header, 24), word(&header, 28));
+    let sum_in = |big_endian| checksum(big_endian, (0, 0), &header[..24]);
+    let is_header_good = declared.is_some_and(|big_endian| sum_in(big_endian) == written);
+    let big_endian = declared.filter(|_| is_header_good).unwrap_or(native);
+    let computed = sum_in(big_endian);
     let page = match word(&header, 8) as usize {
         size if size.is_power_of_two() && (512..=65_536).contains(&size) => size,
         _ => PAGE,
@@ -69,10 +75,6 @@ fn scan(mut file: impl Read) -> io::Result<Log> {
     if !fill(&mut file, &mut frame)? {
         return Ok(log);
     }
-    let written = (word(&header, 24), word(&header, 28));
-    let computed = checksum(big_endian, (0, 0), &header[..24]);
-    let is_header_good =
-        written == computed && matches!(word(&header, 0), 0x377f_0682 | 0x377f_0683);
     // The header is on the disk before the first frame is written. So where the first frame goes on
     // from it, it was whole once. Else the frames are those of an earlier round, written back long
     // ago, and the crash came while the next one began.

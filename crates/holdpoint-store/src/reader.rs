@@ -145,33 +145,39 @@ impl Reader {
         after: u64,
         limit: usize,
     ) -> Result<Vec<StoredEvent>, ReadError> {
-        self.read(|database| {
-            let mut reading = InOrder { database, heads: HashMap::new(), blocks: HashMap::new() };
-            let mut events = Vec::new();
-            let mut failure = None;
-            let visit = rows::places(database, after.saturating_add(1), |place| {
-                if events.len() >= limit {
-                    return Ok(false);
-                }
-                // A merged block is the place of its last part alone; the others have their own.
-                match reading.events(place) {
-                    Ok(found) => {
-                        let found = found.into_iter().filter(|event| event.pos > after);
-                        events.extend(found.take(limit - events.len()));
-                        Ok(true)
-                    }
-                    Err(error) => {
-                        failure = Some(error);
-                        Ok(false)
-                    }
-                }
-            });
-            visit.map_err(|error| sqlite::read_error(&error))?;
-            match failure {
-                Some(error) if events.is_empty() => Err(error),
-                _ => Ok(events),
+        self.read(|database| in_order(database, after, limit))
+    }
+}
+
+/// Events of all streams after a position.
+pub(crate) fn in_order(
+    database: &Connection,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, ReadError> {
+    let mut reading = InOrder { database, heads: HashMap::new(), blocks: HashMap::new() };
+    let mut events = Vec::new();
+    let mut failure = None;
+    let visit = rows::places(database, after.saturating_add(1), |place| {
+        if events.len() >= limit {
+            return Ok(false);
+        }
+        match reading.events(place) {
+            Ok(found) => {
+                let found = found.into_iter().filter(|event| event.pos > after);
+                events.extend(found.take(limit - events.len()));
+                Ok(true)
             }
-        })
+            Err(error) => {
+                failure = Some(error);
+                Ok(false)
+            }
+        }
+    });
+    visit.map_err(|error| sqlite::read_error(&error))?;
+    match failure {
+        Some(error) if events.is_empty() => Err(error),
+        _ => Ok(events),
     }
 }
 
@@ -284,7 +290,7 @@ pub(crate) fn head(database: &Connection, stream: &Stream) -> Result<Head, ReadE
     if found.is_sound && *found.head.name == *name {
         Ok(found.head)
     } else {
-        Err(ReadError::Corrupt { stream: stream.clone(), seq: found.head.seq })
+        Err(ReadError::Corrupt { stream: stream.clone(), seq: 1 })
     }
 }
 
@@ -293,16 +299,19 @@ fn snapshot(
     stream: &Stream,
     head: &Head,
 ) -> Result<Option<StoredSnapshot>, ReadError> {
-    let found = rows::snapshot(database, head.id).map_err(|error| sqlite::read_error(&error))?;
-    let Some(row) = found else { return Ok(None) };
-    let hash = blocks::snapshot_hash(&head.name, row.seq, &row.state, &row.data);
-    let state = rows::state_of(&row.state).filter(|state| *state == head.state);
-    match state {
-        Some(state) if row.hash == Some(hash) => {
-            Ok(Some(StoredSnapshot { state, seq: row.seq, data: row.data.into() }))
-        }
-        _ => Err(ReadError::Corrupt { stream: stream.clone(), seq: row.seq.min(head.seq) }),
+    let Some(seq) = head.kept else { return Ok(None) };
+    let row = rows::snapshot(database, head.id).map_err(|error| sqlite::read_error(&error))?;
+    match row.filter(|row| is_kept(row, head)) {
+        Some(row) => Ok(Some(StoredSnapshot { state: head.state, seq, data: row.data.into() })),
+        None => Err(ReadError::Corrupt { stream: stream.clone(), seq }),
     }
+}
+
+/// Whether a snapshot is the one that was written last.
+pub(crate) fn is_kept(row: &rows::SnapshotRow, head: &Head) -> bool {
+    row.hash == Some(blocks::snapshot_hash(&head.name, row.seq, &row.state, &row.data))
+        && Some(row.seq) == head.kept
+        && row.state == rows::state_text(head.state)
 }
 
 fn list(
@@ -403,11 +412,7 @@ pub(crate) fn stream_of(found: &Found) -> Result<Stream, ReadError> {
         let name = found.head.name.escape_debug();
         return Err(ReadError::Damaged { message: format!("{name} names no stream").into() });
     };
-    if found.is_sound {
-        Ok(stream)
-    } else {
-        Err(ReadError::Corrupt { stream, seq: found.head.seq })
-    }
+    if found.is_sound { Ok(stream) } else { Err(ReadError::Corrupt { stream, seq: 1 }) }
 }
 
 fn info(stream: Stream, head: Head) -> StreamInfo {

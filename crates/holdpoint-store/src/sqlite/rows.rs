@@ -28,6 +28,8 @@ pub(crate) struct Head {
     pub(crate) created: u64,
     pub(crate) updated: u64,
     pub(crate) ended: Option<u64>,
+    /// The last event before the snapshot; none where there is no snapshot.
+    pub(crate) kept: Option<u64>,
 }
 
 /// A stream as it was found: it is not what was written where it is not sound.
@@ -40,7 +42,7 @@ macro_rules! select_head {
     ($source:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, label, key, state, owner, epoch, created, ended, streams.sum, ",
-            "seq, entries, head, hash, singles, updated, heads.sum FROM ",
+            "heads.seq, entries, head, hash, singles, updated, kept, heads.sum FROM ",
             $source,
             " LEFT JOIN heads ON heads.stream = id ",
             $rest
@@ -72,12 +74,13 @@ impl Head {
             self.head,
             u64::from(self.singles),
             self.updated,
+            self.kept.unwrap_or(0),
         ];
-        let mut bytes = [0; 6 * 8 + 16];
+        let mut bytes = [0; 7 * 8 + 16];
         for (number, place) in numbers.iter().zip(bytes.chunks_exact_mut(8)) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        bytes[48..].copy_from_slice(&self.hash);
+        bytes[56..].copy_from_slice(&self.hash);
         Hashing::of("head").bytes(&bytes).done()
     }
 
@@ -103,10 +106,11 @@ impl Head {
             created: number(row, 7)?,
             updated: of_head(15)?,
             ended: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
+            kept: Some(of_head(16)?).filter(|kept| *kept > 0),
         };
         let is_sound = state.is_some()
             && hash(row, 9)? == Some(head.own_sum())
-            && hash(row, 16)? == Some(head.head_sum());
+            && hash(row, 17)? == Some(head.head_sum());
         Ok(Found { head, is_sound })
     }
 }
@@ -264,7 +268,7 @@ pub(crate) fn insert_head(database: &Connection, head: &Head) -> Result<()> {
         head.ended.map(u64::cast_signed),
         head.own_sum(),
     ])?;
-    const HEAD: &str = "INSERT INTO heads VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    const HEAD: &str = "INSERT INTO heads VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     database.prepare_cached(HEAD)?.execute(params![
         head.id,
         head.seq.cast_signed(),
@@ -273,6 +277,7 @@ pub(crate) fn insert_head(database: &Connection, head: &Head) -> Result<()> {
         head.hash,
         head.singles,
         head.updated.cast_signed(),
+        head.kept.unwrap_or(0).cast_signed(),
         head.head_sum(),
     ])?;
     Ok(())
@@ -470,7 +475,7 @@ impl<'a> Writing<'a> {
             )?,
             update_head: database.prepare_cached(
                 "UPDATE heads SET seq = ?2, entries = ?3, head = ?4, hash = ?5, singles = ?6, \
-                 updated = ?7, sum = ?8 WHERE stream = ?1",
+                 updated = ?7, kept = ?8, sum = ?9 WHERE stream = ?1",
             )?,
             update_stream: database.prepare_cached(
                 "UPDATE streams SET state = ?2, owner = ?3, epoch = ?4, ended = ?5, sum = ?6 \
@@ -507,6 +512,7 @@ impl<'a> Writing<'a> {
             head.hash,
             head.singles,
             head.updated.cast_signed(),
+            head.kept.unwrap_or(0).cast_signed(),
             head.head_sum(),
         ])?;
         if !same_owner {

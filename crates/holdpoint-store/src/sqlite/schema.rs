@@ -50,6 +50,7 @@ CREATE TABLE heads (
     hash BLOB NOT NULL,             -- and its hash
     singles INTEGER NOT NULL,       -- blocks since the last merge
     updated INTEGER NOT NULL,       -- microseconds since 1970
+    kept INTEGER NOT NULL,          -- last event before the snapshot, 0 where there is none
     sum BLOB NOT NULL
 ) STRICT;
 

@@ -2,7 +2,7 @@
 
 use holdpoint_core::store::{Fence, Store, Write};
 
-use super::{Folder, begin, end, go_on, numbers, progress, wait_until};
+use super::{Folder, begin, end, go_on, merges, numbers, progress, wait_until};
 use crate::{FileOptions, FileStore, OpenError};
 
 #[test]
@@ -65,11 +65,6 @@ fn store_012_blocks_of_an_ended_stream_are_merged_and_every_order_stays() {
     for stream in &streams {
         assert_eq!(numbers(&store, stream), (1..=41).collect::<Vec<_>>());
     }
-}
-
-fn merges(store: &FileStore) -> usize {
-    let next = store.reader().read(|database| Ok(crate::sqlite::rows::next_merges(database, 9)));
-    next.unwrap().unwrap().len()
 }
 
 fn order(store: &FileStore) -> Vec<(u64, String, u64)> {

@@ -2,6 +2,7 @@
 //! is in the conformance suite.
 
 mod basics;
+mod damage;
 
 use std::path::Path;
 
@@ -83,4 +84,15 @@ pub(super) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
         assert!(began.elapsed() < std::time::Duration::from_secs(60), "waited in vain: {what}");
         std::thread::yield_now();
     }
+}
+
+/// How many cases a test of many tries; `HOLDPOINT_CASES` raises it.
+pub(super) fn cases() -> usize {
+    std::env::var("HOLDPOINT_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(256)
+}
+
+/// How many streams wait to be merged.
+pub(super) fn merges(store: &FileStore) -> usize {
+    let next = store.reader().read(|database| Ok(crate::sqlite::rows::next_merges(database, 9)));
+    next.unwrap().unwrap().len()
 }
