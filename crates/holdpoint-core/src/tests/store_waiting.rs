@@ -15,10 +15,10 @@ use crate::store::{
 /// Longer than any test may take: a thread that waits so long waits in vain.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How often a race is run: 200 times, or that many times what `HOLDPOINT_ROUNDS` says.
+/// How often a race is run: 100 times, or that many times what `HOLDPOINT_ROUNDS` says.
 fn rounds() -> usize {
     let rounds = std::env::var("HOLDPOINT_ROUNDS").ok().and_then(|text| text.parse().ok());
-    rounds.unwrap_or(1_usize) * 200
+    rounds.unwrap_or(1_usize) * 100
 }
 
 /// A waker that counts.
