@@ -149,7 +149,7 @@ impl Block {
         let count = usize::try_from(self.count).unwrap_or(usize::MAX);
         std::iter::from_fn(move || {
             let rest = self.text.get(start..)?;
-            let length = memchr(rest).unwrap_or(rest.len());
+            let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let line = start as u32..(start + length) as u32;
             start += length + 1;
             Some(line)
@@ -168,10 +168,6 @@ impl Block {
             Some(entry)
         })
     }
-}
-
-fn memchr(text: &[u8]) -> Option<usize> {
-    text.iter().position(|byte| *byte == b'\n')
 }
 
 /// A commit that a merged block contains.

@@ -5,6 +5,8 @@
 //! it must have. What is read is served from the beginning on, up to the first block that is not
 //! what was written.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 
 use crate::blocks::NO_HASH;
@@ -43,6 +45,9 @@ impl After {
     }
 }
 
+/// Bytes of blocks kept on the way back, so that they are not read a second time.
+const KEPT: usize = 1 << 20;
+
 /// The blocks of a stream that have something after a number, in order, to `each` until it says
 /// no.
 ///
@@ -52,38 +57,55 @@ pub(crate) fn follow(
     database: &Connection,
     head: &Head,
     after: After,
-    mut each: impl FnMut(&StoredBlock) -> bool,
+    mut each: impl FnMut(StoredBlock) -> bool,
 ) -> Result<(), ChainError> {
-    let (links, is_whole) = back(database, head, |link| after.is_in(link.first, link.first_entry))?;
+    let mut kept: HashMap<u64, StoredBlock> = HashMap::new();
+    let mut room = KEPT;
+    let (links, is_whole) = back(
+        head,
+        |pos| {
+            if room == 0 {
+                return rows::link(database, head.id, pos);
+            }
+            let stored = rows::block(database, head.id, pos)?;
+            Ok(stored.map(|stored| {
+                let link = stored.link;
+                room = room.saturating_sub(stored.block.size());
+                kept.insert(pos, stored);
+                link
+            }))
+        },
+        |link| after.is_in(link.first, link.first_entry),
+    )?;
     let positions = if is_whole {
         links.iter().rev().map(|link| link.pos).collect()
     } else {
         // The way back is cut: what lies before the cut can only be found by looking everywhere.
         rows::positions_by_scan(database, head.id)?
     };
-    let mut before = is_whole.then(|| links.last().map_or(NO_HASH, |link| link.before));
-    let mut next = (1, 1);
-    if let (true, Some(link)) = (is_whole, links.last()) {
-        next = (link.first, link.first_entry);
-    }
+    let first = links.last().filter(|_| is_whole);
+    let mut before = first.map_or(NO_HASH, |link| link.before);
+    let mut next = first.map_or((1, 1), |link| (link.first, link.first_entry));
     for pos in positions {
         let corrupt = ChainError::Corrupt { seq: next.0 };
-        let Some(stored) = rows::block(database, head.id, pos)? else { return Err(corrupt) };
-        if !is_sound(&stored, head, before.unwrap_or(NO_HASH), next) {
-            return Err(corrupt);
+        let stored = match kept.remove(&pos) {
+            Some(stored) => stored,
+            None => rows::block(database, head.id, pos)?.ok_or(corrupt)?,
+        };
+        if !is_sound(&stored, head, before, next) {
+            return Err(ChainError::Corrupt { seq: next.0 });
         }
-        before = Some(stored.link.hash);
+        before = stored.link.hash;
         next = (next.0 + stored.block.count, next.1 + stored.block.entries);
         let is_wanted = match after {
             After::Event(after) => next.0 > after.saturating_add(1),
             After::Entry(after) => next.1 > after.saturating_add(1),
         };
-        if is_wanted && !each(&stored) {
+        if is_wanted && !each(stored) {
             return Ok(());
         }
     }
-    let is_complete =
-        before.unwrap_or(NO_HASH) == head.hash && next == (head.seq + 1, head.entries + 1);
+    let is_complete = before == head.hash && next == (head.seq + 1, head.entries + 1);
     if is_complete { Ok(()) } else { Err(ChainError::Corrupt { seq: next.0 }) }
 }
 
@@ -100,17 +122,17 @@ pub(crate) fn is_sound(
         && link.hash == block.hash(&head.name, &link.before)
 }
 
-/// The links of a stream from its end back to the first that `is_enough`, or to the beginning.
-/// `false` where a link is missing or not the one that the next one names.
+/// The links of a stream from its end back to the first that `is_enough`, or to the beginning, each
+/// found by `find`. `false` where a link is missing or not the one that the next one names.
 pub(crate) fn back(
-    database: &Connection,
     head: &Head,
+    mut find: impl FnMut(u64) -> Result<Option<Link>, rusqlite::Error>,
     mut is_enough: impl FnMut(&Link) -> bool,
 ) -> Result<(Vec<Link>, bool), rusqlite::Error> {
     let mut links: Vec<Link> = Vec::new();
     let (mut pos, mut hash) = (head.head, head.hash);
     while pos != 0 {
-        match rows::link(database, head.id, pos)? {
+        match find(pos)? {
             // Positions fall on the way back, so that damage cannot lead around in circles.
             Some(link) if link.hash == hash && link.prev < pos => {
                 (pos, hash) = (link.prev, link.before);

@@ -12,7 +12,7 @@ use holdpoint_core::store::{
 };
 use rusqlite::Connection;
 
-use crate::blocks::{self, Part};
+use crate::blocks::{self, Hash, Part};
 use crate::chain::{self, After, ChainError};
 use crate::sqlite;
 use crate::sqlite::rows::{self, Found, Head};
@@ -26,11 +26,54 @@ const BLOCKS: usize = 64;
 pub(crate) struct Reader {
     file: PathBuf,
     spare: Mutex<Vec<Connection>>,
+    recent: Recent,
+}
+
+/// The block that was read last, for who reads on in pages.
+#[derive(Default)]
+struct Recent(Mutex<Option<(i64, Hash, Arc<Content>)>>);
+
+impl Recent {
+    /// Follows the chain of a stream's events, or goes on in the block where the last page ended.
+    fn follow(
+        &self,
+        database: &Connection,
+        head: &Head,
+        after: u64,
+        mut each: impl FnMut(&Content) -> bool,
+    ) -> Result<(), ChainError> {
+        let recent = self.lock().clone();
+        let mut after = after;
+        if let Some((stream, _, content)) = recent.filter(|(stream, hash, _)| {
+            // Nothing was written or merged behind it since: it is still the last.
+            *stream == head.id && *hash == head.hash
+        }) && content.events.first().is_some_and(|(_, seq, _)| *seq <= after + 1)
+        {
+            let last = content.events.last().map_or(0, |(_, seq, _)| *seq);
+            if !each(&content) || last == head.seq {
+                return Ok(());
+            }
+            after = last;
+        }
+        chain::follow(database, head, After::Event(after), |stored| {
+            let (id, hash) = (head.id, stored.link.hash);
+            let content = Arc::new(Content::of(stored));
+            let goes_on = each(&content);
+            if content.events.len() > 64 {
+                *self.lock() = Some((id, hash, content));
+            }
+            goes_on
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(i64, Hash, Arc<Content>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Reader {
     pub(crate) fn new(file: PathBuf) -> Self {
-        Self { file, spare: Mutex::default() }
+        Self { file, spare: Mutex::default(), recent: Recent::default() }
     }
 
     /// Reads in one transaction: what it sees belongs together.
@@ -97,16 +140,12 @@ impl Reader {
             if limit == 0 || after >= head.seq {
                 return Ok(events);
             }
-            let result = chain::follow(database, &head, After::Event(after), |stored| {
-                let positions = positions(&stored.block, stored.link.pos);
-                let text = blocks::shared(stored.block.text.clone());
-                for ((line, pos), seq) in
-                    stored.block.lines().zip(positions).zip(stored.block.first..)
-                {
-                    if seq > after && events.len() < limit {
-                        events.push(event(pos, seq, stream, &text, line));
-                    }
-                }
+            let result = self.recent.follow(database, &head, after, |content| {
+                let first = content.events.partition_point(|(_, seq, _)| *seq <= after);
+                let wanted = content.events[first..].iter().take(limit - events.len());
+                events.extend(wanted.map(|(pos, seq, line)| {
+                    event(*pos, *seq, stream, &content.text, line.clone())
+                }));
                 events.len() < limit
             });
             served(result, stream, !events.is_empty())?;
@@ -195,6 +234,16 @@ struct Content {
     events: Vec<(u64, u64, std::ops::Range<u32>)>,
 }
 
+impl Content {
+    fn of(stored: rows::StoredBlock) -> Self {
+        let rows::StoredBlock { link, block } = stored;
+        let positions = positions(&block, link.pos);
+        let lines = block.lines().zip(positions).zip(block.first..);
+        let events = lines.map(|((line, pos), seq)| (pos, seq, line)).collect();
+        Self { text: blocks::shared(block.text), events }
+    }
+}
+
 impl InOrder<'_> {
     fn events(&mut self, place: rows::Place) -> Result<Vec<StoredEvent>, ReadError> {
         let damaged = |what: &str| ReadError::Damaged { message: what.into() };
@@ -225,16 +274,9 @@ impl InOrder<'_> {
                     let (stream, seq) = (stream.clone(), block.first);
                     return Err(ReadError::Corrupt { stream, seq });
                 }
-                let positions = positions(block, stored.link.pos);
-                let events = block
-                    .lines()
-                    .zip(positions)
-                    .zip(block.first..)
-                    .map(|((line, pos), seq)| (pos, seq, line))
-                    .collect();
-                let text = blocks::shared(stored.block.text.clone());
-                let content = Arc::new(Content { text, events });
-                if !stored.block.parts.is_empty() {
+                let is_merged = !block.parts.is_empty();
+                let content = Arc::new(Content::of(stored));
+                if is_merged {
                     if self.blocks.len() >= BLOCKS {
                         self.blocks.clear();
                     }

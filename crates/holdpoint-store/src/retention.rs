@@ -172,7 +172,8 @@ impl Pruning {
 
 /// Deletes a stream. Of a damaged chain what can be found.
 fn delete(database: &Connection, head: &Head) -> rusqlite::Result<()> {
-    let (links, _) = chain::back(database, head, |_| false)?;
+    let find = |pos| rows::link(database, head.id, pos);
+    let (links, _) = chain::back(head, find, |_| false)?;
     for link in links {
         if let Some(stored) = rows::block(database, head.id, link.pos)? {
             for part in Part::read_all(&stored.block.parts).unwrap_or_default() {

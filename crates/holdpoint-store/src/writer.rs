@@ -39,7 +39,7 @@ const PAGES: u32 = 1000;
 const IDLE: Duration = Duration::from_millis(20);
 
 /// Blocks merged in one transaction: a few milliseconds.
-const BLOCKS: usize = 512;
+const BLOCKS: usize = 256;
 
 /// Streams that may wait to be merged before that is done in a busy time too.
 const UNMERGED: usize = 10_000;

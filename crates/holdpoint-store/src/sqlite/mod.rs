@@ -21,7 +21,7 @@ use crate::options::Sync;
 /// queue for a lock file instead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Memory for pages, of the connection that writes; of those that read a sixteenth.
+/// Memory for pages, of the connection that writes; of those that read a quarter.
 const CACHE_KIB: i32 = 16 * 1024;
 
 /// A connection for writing.
@@ -50,7 +50,7 @@ pub(crate) fn open_writer(
 
 /// A connection for reading.
 pub(crate) fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
-    let database = open(file, CACHE_KIB / 16)?;
+    let database = open(file, CACHE_KIB / 4)?;
     database.pragma_update(None, "query_only", true)?;
     Ok(database)
 }
