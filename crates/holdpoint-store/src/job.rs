@@ -17,8 +17,6 @@ pub(crate) enum Job {
     ClaimSchedules(Completer<Result<Owner, AppendError>>),
     /// Deletes what retention says.
     Prune(Retention, Completer<Result<Pruned, AppendError>>),
-    /// Writes the notes that wait.
-    Flush(Completer<Result<(), AppendError>>),
 }
 
 /// A write to one stream, as bytes.

@@ -376,7 +376,7 @@ fn list(
     };
     let mut take = |found: Found| match sound(found) {
         Ok(info) => {
-            if passes(&info) {
+            if list.len() < filter.limit && passes(&info) {
                 list.push(info);
             }
             list.len() < filter.limit

@@ -76,9 +76,11 @@ impl Wire {
         };
         let id = instance.id();
         let changes = self.changes.clone();
-        let listener = self.socket_path(id, "n").map_err(|error| error.to_string()).and_then(|path| {
-            NewsListener::start(&path, move || changes.send()).map_err(|error| error.to_string())
-        });
+        let listener =
+            self.socket_path(id, "n").map_err(|error| error.to_string()).and_then(|path| {
+                NewsListener::start(&path, move || changes.send())
+                    .map_err(|error| error.to_string())
+            });
         let told = listener.and_then(|listener| {
             let path = listener.path().to_owned();
             let card = instance.change_card(|card| card.news = Some(path));

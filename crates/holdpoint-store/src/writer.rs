@@ -83,6 +83,8 @@ struct Queue {
     /// How many jobs the writer would like to have before it begins.
     wanted: usize,
     fate: Fate,
+    /// Who waits for the end.
+    closers: Vec<Completer<Result<(), AppendError>>>,
 }
 
 /// What becomes of the next job.
@@ -90,6 +92,8 @@ struct Queue {
 enum Fate {
     Accepted,
     Closed,
+    /// Closed, and all that was accepted is done.
+    Ended,
     Poisoned(Arc<str>),
 }
 
@@ -111,6 +115,7 @@ impl Writer {
             note_bytes: 0,
             wanted: 0,
             fate: Fate::Accepted,
+            closers: Vec::new(),
         };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), has_work: Condvar::new() });
         let note_buffer = tools.note_buffer;
@@ -153,17 +158,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes no more jobs; those that wait are done. `done` is told when they are.
+    /// Takes no more jobs; those that wait are done. `done` is told when they are, and this process
+    /// is no instance any more.
     pub(crate) fn close(&self, done: Completer<Result<(), AppendError>>) {
         let mut queue = self.shared.lock();
         match queue.fate.clone() {
-            Fate::Accepted => {
-                queue.jobs.push(Job::Flush(done));
-                (queue.fate, queue.is_urgent) = (Fate::Closed, true);
+            Fate::Accepted | Fate::Closed => {
+                queue.fate = Fate::Closed;
+                queue.closers.push(done);
                 drop(queue);
                 self.shared.has_work.notify_one();
             }
-            Fate::Closed => done.complete(Ok(())),
+            Fate::Ended => done.complete(Ok(())),
             poisoned => done.complete(Err(poisoned.error())),
         }
     }
@@ -223,7 +229,6 @@ enum Next {
 enum Waiting {
     Append(Completer<Result<Commit, AppendError>>, Option<AppendError>),
     Claim(Completer<Result<Owner, AppendError>>, Result<Owner, AppendError>),
-    Flush(Completer<Result<(), AppendError>>),
 }
 
 impl Waiting {
@@ -232,7 +237,6 @@ impl Waiting {
         Some(match job {
             Job::Append(_, done) => Self::Append(done, None),
             Job::ClaimSchedules(done) => Self::Claim(done, Err(AppendError::Closed)),
-            Job::Flush(done) => Self::Flush(done),
             Job::Prune(_, done) => {
                 done.complete(Err(AppendError::Closed));
                 return None;
@@ -246,10 +250,8 @@ impl Waiting {
             (Self::Append(done, None), Ok(pos)) => done.complete(Ok(Commit::at(*pos))),
             (Self::Append(done, Some(refusal)), Ok(_)) => done.complete(Err(refusal)),
             (Self::Claim(done, result), Ok(_)) => done.complete(result),
-            (Self::Flush(done), Ok(_)) => done.complete(Ok(())),
             (Self::Append(done, _), Err(error)) => done.complete(Err(error.clone())),
             (Self::Claim(done, _), Err(error)) => done.complete(Err(error.clone())),
-            (Self::Flush(done), Err(error)) => done.complete(Err(error.clone())),
         }
     }
 }
@@ -283,6 +285,13 @@ impl Work {
                 return;
             }
             if matches!(next, Next::End) && self.pruning.is_empty() {
+                self.end();
+                let closers = {
+                    let mut queue = self.shared.lock();
+                    queue.fate = Fate::Ended;
+                    std::mem::take(&mut queue.closers)
+                };
+                closers.into_iter().for_each(|done| done.complete(Ok(())));
                 return;
             }
         }
@@ -353,9 +362,8 @@ impl Work {
                 self.end();
             }
         }
-        let has_committed = matches!(outcome, Ok(Some(_)));
-        let outcome = outcome.map(|done| {
-            let Committed { pos, merges } = done.unwrap_or_default();
+        let has_committed = outcome.as_ref().is_ok_and(|committed| committed.is_written);
+        let outcome = outcome.map(|Committed { pos, merges, .. }| {
             self.unmerged += merges;
             pos
         });
@@ -431,7 +439,13 @@ impl Work {
     fn poison(&mut self, error: &AppendError) {
         let fate = self.poison_queue(error);
         self.end();
-        let jobs = std::mem::take(&mut self.shared.lock().jobs);
+        let (jobs, closers) = {
+            let mut queue = self.shared.lock();
+            (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.closers))
+        };
+        for done in closers {
+            done.complete(Err(fate.error()));
+        }
         for pruning in self.pruning.drain(..) {
             pruning.fail(fate.error());
         }
@@ -467,14 +481,18 @@ impl Drop for Work {
         }
         self.end();
         // What they wait for goes with the jobs, and tells them so.
-        drop(std::mem::take(&mut self.shared.lock().jobs));
+        let mut queue = self.shared.lock();
+        let waiting = (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.closers));
+        drop(queue);
+        drop(waiting);
     }
 }
 
 /// What a transaction has brought about.
-#[derive(Default)]
 struct Committed {
-    /// The position of its last event.
+    /// Whether there was anything to write.
+    is_written: bool,
+    /// The position of the last event of the store.
     pos: u64,
     /// How many more streams are worth merging.
     merges: usize,
@@ -494,14 +512,13 @@ fn merge_in_turn(tools: &Tools, memory: &mut Memory) -> rusqlite::Result<bool> {
     merged
 }
 
-/// Runs all jobs in one transaction, and moves who waits for them to `waiting`. None where
-/// there was nothing to write.
+/// Runs all jobs in one transaction, and moves who waits for them to `waiting`.
 fn transaction(
     tools: &mut Tools,
     memory: &mut Memory,
     jobs: &mut Vec<Job>,
     waiting: &mut Vec<Waiting>,
-) -> Result<Option<Committed>, AppendError> {
+) -> Result<Committed, AppendError> {
     let begun = take_turn(tools).and_then(|turn| {
         sqlite::frame(&tools.database, "BEGIN IMMEDIATE")
             .map(|()| turn)
@@ -517,7 +534,7 @@ fn transaction(
         }
     };
     let result = fill(tools, memory, jobs, waiting);
-    if !matches!(result, Ok(Some(_))) {
+    if !result.as_ref().is_ok_and(|committed| committed.is_written) {
         // Where SQLite has rolled back by itself this fails, and there is nothing to do.
         let _ = sqlite::frame(&tools.database, "ROLLBACK");
     }
@@ -529,7 +546,7 @@ fn fill(
     memory: &mut Memory,
     jobs: &mut Vec<Job>,
     waiting: &mut Vec<Waiting>,
-) -> rusqlite::Result<Option<Committed>> {
+) -> rusqlite::Result<Committed> {
     let mut failure = None;
     let mut group = Group::begin(&tools.database, memory, &*tools.owners)
         .map_err(|error| failure = Some(error))
@@ -551,18 +568,20 @@ fn fill(
                 let claimed = claimed.map_err(|refusal| refusal.unwrap_or(AppendError::Closed));
                 waiting.push(Waiting::Claim(done, claimed));
             }
-            Job::Flush(done) => waiting.push(Waiting::Flush(done)),
             Job::Prune(_, done) => done.complete(Err(AppendError::Busy)),
         }
     }
     match (failure, group) {
         (Some(error), _) => Err(error),
-        (None, Some(group)) if !group.is_empty() => {
+        (None, Some(group)) => {
+            let is_written = !group.is_empty();
             let (pos, merges) = group.write()?;
-            sqlite::frame(&tools.database, "COMMIT")?;
-            Ok(Some(Committed { pos, merges }))
+            if is_written {
+                sqlite::frame(&tools.database, "COMMIT")?;
+            }
+            Ok(Committed { is_written, pos, merges })
         }
-        _ => Ok(None),
+        (None, None) => unreachable!("BUG: no group and no failure"),
     }
 }
 

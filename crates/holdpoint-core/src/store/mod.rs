@@ -139,7 +139,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError::Corrupt`], [`ReadError::Io`].
     fn by_key(&self, key: &str) -> Result<Option<StreamInfo>, ReadError>;
 
-    /// The streams that a filter lets through, in the order of their creation.
+    /// The streams that a filter lets through: first schedules and batches, then sessions, each in the
+    /// order of their creation.
     ///
     /// # Errors
     /// [`ReadError::Corrupt`], [`ReadError::Io`].

@@ -184,8 +184,8 @@ fn store_005_st_7_a_changed_byte_of_the_database_is_found_when_it_is_read() {
             bytes[at.saturating_sub(40)..].windows(mark.len()).take(40).any(|w| w == *mark)
         })
     };
-    let places: Vec<usize> = (0..4 * cases()).map(|_| random.below(bytes.len())).collect();
-    let ours = (0..bytes.len()).filter(|at| is_ours(*at)).step_by(1 + 4096 / cases());
+    let places: Vec<usize> = (0..cases()).map(|_| random.below(bytes.len())).collect();
+    let ours = (0..bytes.len()).filter(|at| is_ours(*at)).step_by(1 + 8192 / cases());
     for at in places.into_iter().chain(ours) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << random.below(8);
@@ -261,7 +261,7 @@ fn store_005_a_damaged_log_is_refused_unless_only_its_last_commit_is_open_to_dou
     assert!(good.streams.iter().all(|stream| stream.events.1));
     let mut random = Random(7);
     let mut refused = 0;
-    let places = (0..32).chain((0..2 * cases()).map(|_| random.below(before_last)));
+    let places = (0..32).chain((0..cases()).map(|_| random.below(before_last)));
     for at in places.collect::<Vec<_>>() {
         let mut damaged = log.clone();
         damaged[at] ^= 1 << random.below(8);

@@ -7,6 +7,8 @@
 macro_rules! suite {
     ($(#[test] fn $name:ident;)*) => {
         suite! { memory: Memory; $($name)* }
+        #[cfg(feature = "file")]
+        suite! { file: File; $($name)* }
     };
     ($module:ident: $host:ident; $($name:ident)*) => {
         mod $module {

@@ -37,6 +37,20 @@ proptest! {
     }
 }
 
+#[cfg(feature = "file")]
+proptest! {
+    // Each call is brought to the disk.
+    #![proptest_config(Config { cases: config().cases / 8, ..config() })]
+
+    #[test]
+    fn store_001_store_007_store_008_the_store_on_disk_does_what_the_reference_says(
+        calls in prop::collection::vec(call(), 1..60)
+    ) {
+        let host = crate::support::File::new();
+        agrees(host.open(), &calls)?;
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Call {
     Append(Vec<Plan>),

@@ -28,6 +28,22 @@ impl Host for Memory {
     }
 }
 
+/// A folder of its own.
+#[cfg(feature = "file")]
+pub(crate) struct File(tempfile::TempDir);
+
+#[cfg(feature = "file")]
+impl Host for File {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn open(&self) -> Arc<dyn Store> {
+        let store = holdpoint_store::FileStore::open(self.0.path(), Default::default());
+        Arc::new(store.expect("the store opens"))
+    }
+}
+
 /// How often a race is run: 20 times, or that many times what `HOLDPOINT_ROUNDS` says.
 pub(crate) fn rounds() -> usize {
     let rounds = std::env::var("HOLDPOINT_ROUNDS").ok().and_then(|text| text.parse().ok());
