@@ -460,6 +460,7 @@ pub(crate) fn next_pos(database: &Connection) -> Result<u64> {
 
 /// The statements that a commit runs for each of its streams, looked up once.
 pub(crate) struct Writing<'a> {
+    insert_events: CachedStatement<'a>,
     insert_block: CachedStatement<'a>,
     update_head: CachedStatement<'a>,
     update_stream: CachedStatement<'a>,
@@ -468,6 +469,10 @@ pub(crate) struct Writing<'a> {
 impl<'a> Writing<'a> {
     pub(crate) fn new(database: &'a Connection) -> Result<Self> {
         Ok(Self {
+            insert_events: database.prepare_cached(
+                "INSERT INTO blocks (pos, stream, first, count, first_entry, entries, prev, \
+                 before, hash, events) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9)",
+            )?,
             insert_block: database.prepare_cached(
                 "INSERT INTO blocks (pos, stream, first, count, first_entry, entries, prev, \
                  before, hash, parts, events, journal) \
@@ -485,6 +490,21 @@ impl<'a> Writing<'a> {
     }
 
     pub(crate) fn insert_block(&mut self, stream: i64, link: &Link, block: &Block) -> Result<()> {
+        // Most blocks have events alone.
+        if block.entries == 0 && block.parts.is_empty() {
+            self.insert_events.execute(params![
+                link.pos.cast_signed(),
+                stream,
+                block.first.cast_signed(),
+                block.count.cast_signed(),
+                block.first_entry.cast_signed(),
+                link.prev.cast_signed(),
+                link.before,
+                link.hash,
+                Text(&block.text),
+            ])?;
+            return Ok(());
+        }
         self.insert_block.execute(params![
             link.pos.cast_signed(),
             stream,

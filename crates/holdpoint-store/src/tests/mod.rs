@@ -3,6 +3,7 @@
 
 mod basics;
 mod damage;
+mod samples;
 mod sharing;
 
 use std::path::Path;
