@@ -5,8 +5,9 @@
 //!   ends by an audit of its events.
 //! - [`spawner`]: child processes of a virtual system, on that clock, with books that no real
 //!   system keeps.
+//! - [`store`]: a disk in memory that processes share and outlive, and stores that fail on demand.
 //!
-//! Reading order: [`mod@audit`], [`sim`], [`spawner`], [`sim::process`].
+//! Reading order: [`mod@audit`], [`sim`], [`spawner`], [`sim::process`], [`store`].
 //!
 //! The kit depends on the core, the hold set and the graph. The tests of those three can use it
 //! from `tests/` only: within a crate's own unit tests its types are others than the ones that
@@ -15,6 +16,7 @@
 pub mod audit;
 pub mod sim;
 pub mod spawner;
+pub mod store;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,9 @@ mod sim_graph;
 mod sim_process;
 mod sim_session;
 mod spawner;
+mod store;
+mod store_faults;
+mod store_requests;
 mod words;
 
 use proptest::test_runner::Config;
