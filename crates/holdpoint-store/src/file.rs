@@ -383,7 +383,9 @@ fn enter(folder: &Path, options: &FileOptions) -> Result<(File, Log), OpenError>
         if options.create && !database.exists() {
             create(folder, &database)?;
         }
-        if !folder.join(RELAXED).exists() {
+        if folder.join(RELAXED).exists() {
+            settle(folder, &database, options)?;
+        } else {
             log = check_log(folder)?;
         }
     }
@@ -493,8 +495,8 @@ fn migrate(path: &Path, from: u32) -> Result<(), OpenError> {
         .map_err(|error| open_error(path, &error))
 }
 
-/// Remembers that commits may be missing in the middle of the log after a power cut, as long as
-/// that is so: until somebody opens the store alone and has all commits brought to the disk.
+/// Remembers that commits may be missing in the middle of the log after a power cut, until
+/// [`settle`].
 fn mark_relaxed(folder: &Path, options: &FileOptions) -> Result<(), OpenError> {
     let path = folder.join(RELAXED);
     if options.sync == Sync::Relaxed && !options.read_only && !path.exists() {
@@ -504,6 +506,19 @@ fn mark_relaxed(folder: &Path, options: &FileOptions) -> Result<(), OpenError> {
             .map_err(io_error("cannot make", &path))?;
     }
     Ok(())
+}
+
+/// Ends the time in which commits may be missing, where every commit is brought to the disk from now
+/// on. Only for who has the store alone.
+fn settle(folder: &Path, database: &Path, options: &FileOptions) -> Result<(), OpenError> {
+    if options.sync == Sync::Relaxed || options.read_only {
+        return Ok(());
+    }
+    sqlite::write_all_back(database).map_err(|error| open_error(database, &error))?;
+    let mark = folder.join(RELAXED);
+    fs::remove_file(&mark)
+        .and_then(|()| File::open(folder)?.sync_all())
+        .map_err(io_error("cannot remove", &mark))
 }
 
 fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {

@@ -16,6 +16,11 @@
 //! `owner`, `wire`, `socket` and `news` (what goes between processes), `check`, `export`,
 //! `retention`.
 
+#[cfg(all(feature = "file", not(unix)))]
+compile_error!(
+    "the feature `file` of holdpoint-store needs Unix: locks, sockets, folders that sync"
+);
+
 #[cfg(feature = "file")]
 mod blocks;
 #[cfg(feature = "file")]

@@ -91,6 +91,12 @@ pub(crate) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
     statement.query_row([], |_| Ok(()))
 }
 
+/// Writes back all of the log and brings it to the disk.
+pub(crate) fn write_all_back(file: &Path) -> rusqlite::Result<()> {
+    let database = open_writer(file, Sync::Full, Arc::default())?;
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
 /// Whether another connection has committed since the number was last read.
 pub(crate) fn data_version(database: &Connection) -> rusqlite::Result<i64> {
     database.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))

@@ -139,3 +139,22 @@ fn core_010_foreign_and_newer_files_are_refused_untouched() {
     fs::write(&file, good).unwrap();
     drop(folder.open());
 }
+
+#[test]
+fn store_001_the_weaker_mode_is_marked_until_all_is_on_the_disk() {
+    let folder = Folder::new();
+    let relaxed = FileOptions::new().sync(crate::Sync::Relaxed);
+    let mark = folder.path().join("relaxed");
+    let store = FileStore::open(folder.path(), relaxed.clone()).unwrap();
+    let stream = begin(&store);
+    assert!(mark.exists());
+    // Not alone: what the other writes is as weak as before.
+    let other = folder.open();
+    assert!(mark.exists());
+    drop((store, other));
+    drop(FileStore::open(folder.path(), relaxed).unwrap());
+    assert!(mark.exists());
+    let store = folder.open();
+    assert!(!mark.exists());
+    assert_eq!(numbers(&store, &stream), [1]);
+}
