@@ -1,8 +1,10 @@
 //! What is written is there after reopening, merged or not, in both orders.
 
+use holdpoint_core::event::EventKind;
 use holdpoint_core::store::{Fence, Store, Write};
 
-use super::{Folder, begin, end, go_on, merges, numbers, progress, wait_until};
+use super::{Folder, begin, end, event, go_on, merges, numbers, progress, wait_until};
+use crate::sqlite::rows;
 use crate::{FileOptions, FileStore, OpenError};
 
 #[test]
@@ -46,8 +48,7 @@ fn store_012_blocks_of_an_ended_stream_are_merged_and_every_order_stays() {
     wait_until("all are merged", || merges(&store) == 0);
     let report = store.check().unwrap();
     assert_eq!(report.faults, []);
-    let blocks =
-        store.reader().read(|database| Ok(crate::sqlite::rows::block_counts(database).unwrap()));
+    let blocks = store.reader().read(|database| Ok(rows::block_counts(database).unwrap()));
     let blocks = blocks.unwrap();
     for id in 1..=5 {
         assert_eq!(blocks[&id], (1, 40), "of session {id}");
@@ -86,6 +87,24 @@ fn store_011_notes_ride_in_the_next_commit() {
     store.note(&stream, 1, &[progress(&stream, 12)]).unwrap();
     store.close().wait().unwrap();
     assert_eq!(numbers(&store, &stream), (1..=12).collect::<Vec<_>>());
+}
+
+#[test]
+fn store_012_store_011_a_session_whose_tasks_were_all_found_costs_two_commits() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let stream = begin(&store);
+    for seq in 2..=1001 {
+        let task = "app:build".parse().unwrap();
+        let hit = event(&stream, seq, EventKind::TaskHit { task, saved_ms: Some(7) });
+        store.note(&stream, 1, &[hit]).unwrap();
+    }
+    end(&store, &stream, 1002);
+    assert_eq!(numbers(&store, &stream).len(), 1002);
+    // Of the first commit a block is left that says where its events are now.
+    wait_until("the blocks are merged", || merges(&store) == 0);
+    let counts = store.reader().read(|database| Ok(rows::block_counts(database).unwrap()));
+    assert_eq!(counts.unwrap()[&1], (1, 1));
 }
 
 #[test]

@@ -2,9 +2,14 @@
 //! is in the conformance suite.
 
 mod basics;
+mod child;
 mod damage;
+mod news;
+mod owner;
+mod place;
 mod samples;
 mod sharing;
+mod socket;
 
 use std::path::Path;
 

@@ -237,9 +237,11 @@ fn store_009_dropping_a_listener_ends_its_thread_and_removes_the_socket() {
 fn store_009_news_that_come_while_one_looks_are_one_more_call() {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let path = folder.path().join("a.news");
+    // Ended last: it waits for a call that waits for us.
+    let _listener;
     let (began, begins) = channel();
     let (go_on, goes_on) = channel::<()>();
-    let _listener = NewsListener::start(&path, move || {
+    _listener = NewsListener::start(&path, move || {
         let _ = began.send(());
         let _ = goes_on.recv();
     })

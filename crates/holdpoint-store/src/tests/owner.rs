@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use crate::owner::{Instances, number};
 
 /// What other processes do here.
 #[test]
+#[expect(clippy::zombie_processes, reason = "one outlives who started it on purpose")]
 fn child() {
     let Some((part, folder)) = part() else { return };
     let instances = Instances::open(&folder).unwrap();
@@ -21,6 +23,17 @@ fn child() {
             say(instance.id());
             hear();
             drop(instance);
+        }
+        "enter and listen" => {
+            let mut instance = instances.enter().unwrap();
+            let (requests, news) = (folder.join("requests"), folder.join("news"));
+            let _listening =
+                (UnixListener::bind(&requests).unwrap(), UnixDatagram::bind(&news).unwrap());
+            instance
+                .change_card(|card| (card.requests, card.news) = (Some(requests), Some(news)))
+                .unwrap();
+            say(instance.id());
+            hear();
         }
         // Starts one that outlives it, as a hook might.
         "enter and start" => {
@@ -190,14 +203,41 @@ fn store_007_burying_the_dead_never_takes_a_living_one() {
                 drop(child);
             }
             let lines: Vec<_> =
-                children.iter_mut().map(|child| [child.line(), child.line()]).collect();
+                children.iter_mut().map(|child| [child.next_line(), child.next_line()]).collect();
             is_over.store(true, Ordering::Relaxed);
-            assert!(lines.iter().all(|lines| lines == &["here", "gone"]));
+            let expected = ["here", "gone"].map(|line| Some(line.to_owned()));
+            assert!(lines.iter().all(|lines| *lines == expected), "{lines:?}");
         });
         children.into_iter().for_each(Child::end);
     }
     instances.bury_dead().unwrap();
     assert_eq!(names(&instances), ["last"]);
+}
+
+#[test]
+fn store_007_the_dead_are_buried_with_their_sockets() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let instances = Instances::open(folder.path()).unwrap();
+    let mut child = start("enter and listen", folder.path());
+    child.line();
+    let left = || fs::read_dir(folder.path()).unwrap().count();
+    instances.bury_dead().unwrap();
+    assert_eq!(left(), 3, "it lives");
+    drop(child);
+    instances.bury_dead().unwrap();
+    assert_eq!((left(), names(&instances)), (1, vec!["last".to_owned()]));
+    // Whatever a card says, only sockets are removed.
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "").unwrap();
+    let mut instance = instances.enter().unwrap();
+    instance.change_card(|card| card.news = Some(precious.clone())).unwrap();
+    let (id, card) = (instance.id(), instances.folder().join(format!("{}.card", instance.id())));
+    let text = fs::read(&card).unwrap();
+    drop(instance);
+    fs::write(&card, text).unwrap();
+    assert!(instances.card(id).is_some());
+    instances.bury_dead().unwrap();
+    assert!(instances.card(id).is_none() && precious.exists());
 }
 
 #[test]
