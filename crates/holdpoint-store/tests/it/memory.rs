@@ -1,6 +1,7 @@
 //! What only the store in memory does.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use holdpoint_core::event::Stream;
 use holdpoint_core::session::StateName;
@@ -110,10 +111,10 @@ fn what_is_no_event_is_kept_whatever_the_history() {
 #[test]
 fn who_reads_all_events_is_told_of_a_gap_and_goes_on_behind_it() {
     let store = MemoryStore::with_history(History::Last(3));
-    let quiet = with_events(&store, 2);
+    with_events(&store, 2);
     let (busy, busier) = (with_events(&store, 8), with_events(&store, 9));
     let late = with_events(&store, 1);
-    // Positions: quiet 1 and 2, busy 3 to 10, busier 11 to 19, late 20.
+    // Positions: a quiet one 1 and 2, busy 3 to 10, busier 11 to 19, late 20.
     for after in 0..16 {
         let error = store.all_events(after, 9).unwrap_err();
         let ReadError::Gap { stream, first } = error else { panic!("{error}") };
@@ -132,8 +133,25 @@ fn who_reads_all_events_is_told_of_a_gap_and_goes_on_behind_it() {
         after = next[0].pos;
         assert_eq!((next.len(), next[0].seq), (1, seq));
     }
-    assert_eq!(store.events(&quiet, 0, 9).unwrap().len(), 2);
     assert!(store.all_events(0, 0).unwrap().is_empty());
+}
+
+#[test]
+fn a_gap_reaches_to_the_last_position_that_is_lost_and_not_to_what_was_lost_last() {
+    let store = MemoryStore::with_history(History::Last(1));
+    let streams: Vec<_> = (0..400).map(|_| owned(&store)).collect();
+    // Of the positions 401 to 1200 every other one is lost, and after them 1 to 400.
+    for _ in 0..400 {
+        with_events(&store, 2);
+    }
+    for stream in &streams {
+        go_on(&store, stream, 1, 2).unwrap();
+    }
+    for after in [0, 400, 1000, 1197] {
+        let read = store.all_events(after, 9);
+        assert!(matches!(read, Err(ReadError::Gap { first: 2, .. })), "after {after}");
+    }
+    assert_eq!(store.all_events(1199, usize::MAX).unwrap().len(), 401);
 }
 
 #[test]
@@ -170,12 +188,27 @@ fn store_007_what_a_closed_store_owned_was_left_behind() {
 #[test]
 fn the_last_handle_closes_it() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let mut changes = store.changes();
-    let other = Arc::clone(&store);
-    let waits = std::thread::spawn(move || changes.wait(std::time::Duration::from_secs(60)));
+    let (mut changes, other) = (store.changes(), Arc::clone(&store));
     drop(store);
+    assert_eq!(look(&mut changes), Poll::Pending);
     drop(other);
-    assert!(!waits.join().unwrap(), "closing is no news");
+    assert_eq!(look(&mut changes), Poll::Ready(false));
+}
+
+#[test]
+fn notes_and_a_claim_of_the_schedules_are_news() {
+    let store = MemoryStore::new();
+    let stream = owned(&store);
+    let mut changes = store.changes();
+    store.note(&stream, 1, &events(&stream, [2])).unwrap();
+    assert_eq!(look(&mut changes), Poll::Ready(true));
+    // Of a lost stream nothing is written.
+    store.note(&stream, 2, &events(&stream, [3])).unwrap();
+    assert_eq!(look(&mut changes), Poll::Pending);
+    claim_schedules(&store);
+    assert_eq!(look(&mut changes), Poll::Ready(true));
+    claim_schedules(&store);
+    assert_eq!(look(&mut changes), Poll::Pending);
 }
 
 struct Kept;

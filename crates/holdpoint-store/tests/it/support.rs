@@ -1,11 +1,12 @@
 //! Stores to test, and short words for what tests do with them.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use holdpoint_core::event::{Event, EventKind, Stream};
 use holdpoint_core::session::StateName;
 use holdpoint_core::store::{
-    AppendError, Commit, Fence, Filter, Snapshot, Store, StoredEvent, StreamInfo, Write,
+    AppendError, Changes, Commit, Fence, Filter, Snapshot, Store, StoredEvent, StreamInfo, Write,
 };
 use holdpoint_core::{BatchId, SessionId, Timestamp};
 use holdpoint_store::{History, MemoryStore};
@@ -172,6 +173,11 @@ pub(crate) fn journal(store: &dyn Store, stream: &Stream) -> Vec<Vec<u8>> {
     let entries = store.journal(stream, 0, usize::MAX).expect("a readable stream");
     assert!(entries.iter().map(|entry| entry.number).eq(1..=entries.len() as u64));
     entries.iter().map(|entry| entry.data.to_vec()).collect()
+}
+
+/// Whether there are news, without waiting.
+pub(crate) fn look(changes: &mut Changes) -> Poll<bool> {
+    changes.poll_changed(&mut Context::from_waker(Waker::noop()))
 }
 
 /// All that can be read of a store, as text: to see that something changed nothing.

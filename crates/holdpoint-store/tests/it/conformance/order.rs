@@ -1,11 +1,11 @@
 //! The order of events, within a stream and over all, and what becomes of it when read in parts.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use holdpoint_core::event::Stream;
-use holdpoint_core::store::{Changes, Fence, ReadError, Store, Write};
+use holdpoint_core::store::{Fence, ReadError, Store, Write};
 
 use crate::support::*;
 
@@ -183,8 +183,4 @@ fn store_001_every_commit_is_news(store: Arc<dyn Store>) {
     while look(&mut changes) == Poll::Ready(true) {}
     assert_eq!(look(&mut changes), Poll::Ready(false));
     assert!(!store.changes().wait(PATIENCE));
-}
-
-fn look(changes: &mut Changes) -> Poll<bool> {
-    changes.poll_changed(&mut Context::from_waker(Waker::noop()))
 }
