@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -132,6 +132,7 @@ impl Instances {
     }
 
     /// Who lives, in the order of entering.
+    #[cfg(test)]
     pub(crate) fn living(&self) -> io::Result<Vec<u64>> {
         let owners = self.files()?.into_iter().filter(|(_, kind)| *kind == Kind::Owner);
         let mut living: Vec<u64> =
@@ -140,10 +141,15 @@ impl Instances {
         Ok(living)
     }
 
-    /// Removes what the dead left behind.
+    /// Removes what the dead left behind, their sockets too.
     pub(crate) fn bury_dead(&self) -> io::Result<()> {
         let ids: BTreeSet<u64> = self.files()?.into_iter().map(|(id, _)| id).collect();
         for id in ids.into_iter().filter(|id| !self.is_alive(*id)) {
+            let card = self.card(id);
+            let sockets = card.into_iter().flat_map(|card| [card.requests, card.news]).flatten();
+            for socket in sockets.filter(|path| is_socket(path)) {
+                remove(&socket)?;
+            }
             remove_all(&self.folder, id)?;
         }
         Ok(())
@@ -299,6 +305,10 @@ fn remove_all(folder: &Path, id: u64) -> io::Result<()> {
     remove(&card_file(folder, id))?;
     remove(&new_card_file(folder, id))?;
     remove(&owner_file(folder, id))
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
