@@ -105,11 +105,6 @@ impl Listener {
         drop(current);
         drop(previous);
     }
-
-    /// Where it listens.
-    pub(crate) fn path(&self) -> &Path {
-        self.file.path()
-    }
 }
 
 impl Drop for Listener {

@@ -135,8 +135,7 @@ fn session() -> Stream {
 #[test]
 fn store_009_a_request_is_answered() {
     let folder = Folder::new();
-    let listener = folder.listen(Echo::new());
-    assert_eq!(listener.path(), folder.socket());
+    let _listener = folder.listen(Echo::new());
     for stream in [
         session(),
         Stream::Batch(BatchId::generate()),
