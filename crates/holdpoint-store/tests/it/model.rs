@@ -46,7 +46,7 @@ proptest! {
     fn store_001_store_007_store_008_the_store_on_disk_does_what_the_reference_says(
         calls in prop::collection::vec(call(), 1..60)
     ) {
-        let host = crate::support::File::new();
+        let host = File::new();
         agrees(host.open(), &calls)?;
     }
 }
