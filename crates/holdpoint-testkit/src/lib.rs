@@ -5,7 +5,8 @@
 //!   ends by an audit of its events.
 //! - [`spawner`]: child processes of a virtual system, on that clock, with books that no real
 //!   system keeps.
-//! - [`store`]: a disk in memory that processes share and outlive, and stores that fail on demand.
+//! - [`store`]: a disk in memory that processes share and outlive, stores that fail on demand, and
+//!   a small machine that decides over any store.
 //!
 //! Reading order: [`mod@audit`], [`sim`], [`spawner`], [`sim::process`], [`store`].
 //!

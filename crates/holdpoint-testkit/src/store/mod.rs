@@ -1,4 +1,5 @@
-//! Stores for tests: the port in memory by the simplest code there is, with faults on demand.
+//! Stores for tests: the port in memory by the simplest code there is, with faults on demand, and
+//! a small machine that shows how one decides over the port.
 //!
 //! - [`VirtualDisk`] is what outlasts processes. It is a reference model: maps under one lock, and
 //!   every rule where it can be read. It is not fast.
@@ -6,6 +7,8 @@
 //!   [`Store`](holdpoint_core::store::Store) like any other. It delays acknowledgements, fails,
 //!   is stopped, crashes and is opened again, all when a test or an actor of a simulation says so.
 //! - [`Faults`] is the script of what goes wrong by itself.
+//! - [`counter`] has a machine that counts, and [`Decider`](counter::Decider), which asks its owner
+//!   or decides itself (STORE-009) over any store: this one and those on real disks.
 //!
 //! # Why not a wrapper around any store
 //! A crash has to forget what the store was given and had not written: delayed records, and notes
@@ -44,6 +47,7 @@
 //! ```
 
 mod content;
+pub mod counter;
 mod disk;
 mod faults;
 mod faulty;

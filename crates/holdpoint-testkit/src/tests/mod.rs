@@ -12,6 +12,8 @@ mod sim_process;
 mod sim_session;
 mod spawner;
 mod store;
+mod store_counter;
+mod store_counter_sim;
 mod store_faults;
 mod store_requests;
 mod words;
