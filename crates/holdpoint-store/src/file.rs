@@ -284,20 +284,19 @@ impl Store for FileStore {
         stream: &Stream,
         request: &[u8],
     ) -> Result<Ticket<Result<Vec<u8>, RequestError>>, RequestError> {
-        let info = match self.reader.info(stream) {
-            Ok(info) => info,
-            Err(ReadError::NotFound { stream }) => return Err(RequestError::NotFound { stream }),
-            Err(error) => {
-                let message = error.to_string().into();
-                return Err(RequestError::Io {
-                    message,
-                    source: Arc::new(io::Error::other(error)),
-                });
-            }
-        };
         let owner = match stream {
             Stream::Schedule(_) => self.scheduling_owner(),
-            _ => info.owner,
+            _ => match self.reader.info(stream) {
+                Ok(info) => info.owner,
+                Err(ReadError::NotFound { stream }) => {
+                    return Err(RequestError::NotFound { stream });
+                }
+                Err(error) => {
+                    let (message, source) = (error.to_string(), io::Error::other(error));
+                    let (message, source) = (message.into(), Arc::new(source));
+                    return Err(RequestError::Io { message, source });
+                }
+            },
         };
         self.wire.request(stream, owner, self.instance, request)
     }

@@ -429,15 +429,16 @@ impl Store for MemoryStore {
         stream: &Stream,
         _request: &[u8],
     ) -> Result<Ticket<Result<Vec<u8>, RequestError>>, RequestError> {
-        let Ok(info) = self.info(stream) else {
+        let info = self.info(stream);
+        if info.is_err() && !matches!(stream, Stream::Schedule(_)) {
             return Err(RequestError::NotFound { stream: stream.clone() });
-        };
+        }
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(RequestError::Closed);
         }
         let is_owned = match stream {
             Stream::Schedule(_) => self.has_schedules.load(Ordering::Relaxed),
-            _ => info.owner.is_some(),
+            _ => info.is_ok_and(|info| info.owner.is_some()),
         };
         let stream = stream.clone();
         Err(if is_owned { RequestError::Own { stream } } else { RequestError::Unowned { stream } })

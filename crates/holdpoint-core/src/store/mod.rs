@@ -81,7 +81,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`AppendError::Poisoned`] and [`AppendError::Closed`], so that an owner learns in time that
-    /// its words are lost, and [`AppendError::TooLarge`].
+    /// its words are lost, and what can be said of the events alone: too large, another stream's,
+    /// not numbered one after the other. A note of a stream that is lost is dropped.
     fn note(&self, stream: &Stream, epoch: u64, events: &[Event]) -> Result<(), AppendError>;
 
     /// Takes all schedules of the store, to be held until the store is closed.
@@ -162,7 +163,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`RequestError::Io`] where no socket can be opened; the error says why.
     fn respond(&self, responder: Arc<dyn Responder>) -> Result<(), RequestError>;
 
-    /// Asks the owner of a stream. The answer comes after the owner's commit.
+    /// Asks the owner of a stream. The answer comes after the owner's commit. For a schedule that
+    /// is the owner of all schedules, also where there is none of this name yet.
     ///
     /// # Errors
     /// At once or through the ticket: [`RequestError::Unowned`] where nobody alive owns it, so that

@@ -4,6 +4,8 @@
 //! against a reference of a page. `memory` is about the store in memory alone.
 
 mod conformance;
+#[cfg(feature = "file")]
+mod faults;
 mod memory;
 mod model;
 mod support;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use holdpoint_core::event::Stream;
+use holdpoint_core::event::{Event, Stream};
 use holdpoint_core::session::StateName;
 use holdpoint_core::store::{
     AppendError, Appended, Fence, Filter, ReadError, Reply, RequestError, Responder, Snapshot,
@@ -253,4 +253,30 @@ fn it_says_little_of_itself() {
         text,
         format!("MemoryStore {{ instance: {}, history: Last(3), .. }}", store.instance())
     );
+}
+
+#[test]
+fn store_001_what_is_acknowledged_in_memory_takes_no_allocation() {
+    for history in [History::None, History::Last(64)] {
+        let store = MemoryStore::with_history(history);
+        let stream = owned(&store);
+        let all = events(&stream, 2..=1000);
+        let (before, after) = all.split_at(500);
+        let snapshot = Snapshot { state: StateName::Running, data: b"running" };
+        let go_on = |event: &Event| {
+            let write = Write::new(&stream, Fence::Owned { epoch: 1 });
+            let write = write.events(std::slice::from_ref(event)).snapshot(snapshot);
+            match store.append(&[write]) {
+                Ok(Appended::Acked(commit)) => commit,
+                other => panic!("not within the call: {other:?}"),
+            }
+        };
+        before.iter().for_each(|event| drop(go_on(event)));
+        let counted = allocation_counter::measure(|| {
+            for event in after {
+                let _ = go_on(event);
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{history:?}");
+    }
 }

@@ -86,8 +86,8 @@ pub(super) struct Known {
     pub(super) state: StateName,
     pub(super) snapshot: Option<Id>,
     pub(super) created_by: Option<(Id, bool)>,
-    /// Which step wrote each event.
-    pub(super) events: Vec<Id>,
+    /// Which step wrote each event, and whether it ends the stream.
+    pub(super) events: Vec<(Id, bool)>,
     pub(super) journal: Vec<Id>,
 }
 
@@ -140,7 +140,8 @@ impl Facts {
             ["issue", id, thread, kind, parts] => {
                 let place = self.steps.len();
                 let id: Id = id.parse()?;
-                let parts: Vec<Part> = parts.split(';').map(str::parse).collect::<Result<_, _>>()?;
+                let parts: Vec<Part> =
+                    parts.split(';').map(str::parse).collect::<Result<_, _>>()?;
                 for part in &parts {
                     self.streams.entry(part.stream.clone()).or_default().push(place);
                 }
@@ -261,7 +262,8 @@ impl Facts {
                 known.epoch += 1;
                 known.owner = self.instances.get(&step.id.life).copied();
             }
-            known.events.extend((0..part.count).map(|_| step.id));
+            let ends = part.snapshot.is_some_and(StateName::is_terminal);
+            known.events.extend((1..=part.count).map(|n| (step.id, ends && n == part.count)));
             known.journal.extend((0..part.entries).map(|_| step.id));
             known.entries += part.entries;
             if let Some(state) = part.snapshot {
