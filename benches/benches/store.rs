@@ -182,7 +182,9 @@ fn read(c: &mut Criterion) {
                 store.append(&[write]).unwrap()
             })
             .collect();
-        appends.into_iter().for_each(|append| drop(append.wait().unwrap()));
+        for append in appends {
+            append.wait().unwrap();
+        }
     }
     let done = progress(&streams[0], 1000, &text);
     let write = Write::new(&streams[0], Fence::Owned { epoch: 1 })

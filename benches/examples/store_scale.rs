@@ -14,15 +14,14 @@ use holdpoint_store::{FileOptions, FileStore};
 const SESSIONS: usize = 1_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let sizes: Vec<u64> = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let sizes: Vec<u64> =
+        std::env::args().skip(1).map(|text| text.parse()).collect::<Result<_, _>>()?;
     for events in sizes {
         let folder = tempfile::Builder::new().prefix("bench").tempdir_in(".")?;
         let store = FileStore::open(folder.path(), FileOptions::new())?;
         let streams: Vec<Stream> =
             (0..SESSIONS).map(|_| Stream::Session(SessionId::generate())).collect();
-        let planned = |stream: &Stream| {
-            event(stream, 1, EventKind::SessionPlanned { attempt: 1 })
-        };
+        let planned = |stream: &Stream| event(stream, 1, EventKind::SessionPlanned { attempt: 1 });
         all(streams.iter().map(|stream| {
             let events = [planned(stream)];
             store.append(&[Write::new(stream, Fence::NewOwned).events(&events)])

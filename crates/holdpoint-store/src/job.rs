@@ -12,7 +12,7 @@ pub(crate) enum Job {
     /// Records: all of it or nothing, and somebody waits for it.
     Append(Vec<Entry>, Completer<Result<Commit, AppendError>>),
     /// A note: nobody waits for it.
-    Note(Entry),
+    Note(Box<Entry>),
     /// Takes all schedules.
     ClaimSchedules(Completer<Result<Owner, AppendError>>),
     /// Deletes what retention says.

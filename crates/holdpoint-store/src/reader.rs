@@ -44,7 +44,7 @@ impl Recent {
     ) -> Result<(), ChainError> {
         let recent = self.lock().clone();
         let mut after = after;
-        if let Some((stream, _, content)) = recent.filter(|(stream, hash, _)| {
+        if let Some((_, _, content)) = recent.filter(|(stream, hash, _)| {
             // Nothing was written or merged behind it since: it is still the last.
             *stream == head.id && *hash == head.hash
         }) && content.events.first().is_some_and(|(_, seq, _)| *seq <= after + 1)

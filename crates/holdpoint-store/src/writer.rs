@@ -149,7 +149,7 @@ impl Writer {
             return Err(queue.fate.error());
         }
         queue.note_bytes += entry.size();
-        queue.jobs.push(Job::Note(entry));
+        queue.jobs.push(Job::Note(Box::new(entry)));
         if queue.note_bytes > self.note_buffer && !queue.is_urgent {
             queue.is_urgent = true;
             drop(queue);
@@ -562,7 +562,7 @@ fn fill(
                 waiting.push(Waiting::Append(done, refusal));
             }
             // Of a stream that was lost: nobody is interested.
-            Job::Note(entry) => drop(keep(group.append(vec![entry]), &mut failure)),
+            Job::Note(entry) => drop(keep(group.append(vec![*entry]), &mut failure)),
             Job::ClaimSchedules(done) => {
                 let claimed = keep(group.claim_schedules(), &mut failure);
                 let claimed = claimed.map_err(|refusal| refusal.unwrap_or(AppendError::Closed));

@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub(super) looks: bool,
     /// Whether it waits, before it ends, until its input ends.
     pub(super) holds: bool,
+    /// Whether it goes down, without closing anything, before the idle moment.
+    pub(super) drops_dead: bool,
 }
 
 impl Plan {
@@ -50,11 +52,12 @@ impl Plan {
             facts: facts.to_owned(),
             life: 1,
             seed,
-            steps: 25,
+            steps: 30,
             threads: 3,
             relaxed: false,
             looks: true,
             holds: false,
+            drops_dead: false,
         }
     }
 
@@ -66,7 +69,7 @@ impl Plan {
     }
 
     fn to_text(&self) -> String {
-        let Self { life, seed, steps, threads, relaxed, looks, holds, .. } = self;
+        let Self { life, seed, steps, threads, relaxed, looks, holds, drops_dead, .. } = self;
         let (folder, facts) = (self.folder.display(), self.facts.display());
         format!(
             "{folder}\n{facts}\n{life}\n{seed}\n{steps}\n{threads}\n{relaxed}\n{looks}\n{holds}"
@@ -87,6 +90,7 @@ impl Plan {
             relaxed: next() == "true",
             looks: next() == "true",
             holds: next() == "true",
+            drops_dead: next() == "true",
         }
     }
 }
@@ -147,6 +151,9 @@ impl Player {
         self.say(&format!("open {} {}", self.plan.life, store.instance()));
         let found = self.look(&store);
         let streams = self.work(&store, 0, found);
+        if self.plan.drops_dead {
+            std::process::exit(0);
+        }
         if !self.has_failed.load(Ordering::Acquire) {
             // An idle moment, in which the writer merges what has ended.
             thread::sleep(Duration::from_millis(60));
@@ -380,7 +387,7 @@ impl Worker<'_> {
             count: if count + entries == 0 { 1 } else { count },
             first_entry: live.entries + 1,
             entries,
-            snapshot: self.random.one_in(3).then_some(StateName::Running),
+            snapshot: self.random.one_in(2).then_some(StateName::Running),
             has_key: false,
         }
     }
