@@ -72,7 +72,8 @@ impl Plan {
         let Self { life, seed, steps, threads, relaxed, looks, holds, drops_dead, .. } = self;
         let (folder, facts) = (self.folder.display(), self.facts.display());
         format!(
-            "{folder}\n{facts}\n{life}\n{seed}\n{steps}\n{threads}\n{relaxed}\n{looks}\n{holds}"
+            "{folder}\n{facts}\n{life}\n{seed}\n{steps}\n{threads}\n{relaxed}\n{looks}\n{holds}\n\
+             {drops_dead}"
         )
     }
 

@@ -305,7 +305,7 @@ pub(super) fn entry(id: Id, number: u64) -> Vec<u8> {
 /// The snapshot that a step writes.
 pub(super) fn snapshot(id: Id) -> Vec<u8> {
     let mut random = Random::of(&[id.life.into(), id.number.into(), 2]);
-    let size = if random.one_in(2) { 20_000 + random.below(40_000) } else { random.below(900) };
+    let size = if random.one_in(2) { 40_000 + random.below(60_000) } else { random.below(900) };
     payload(&format!("{id} snapshot "), size as usize)
 }
 
