@@ -1,5 +1,7 @@
 //! The command line: flags, their variables and their help.
 
+mod store;
+
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,8 @@ use clap::{
 use holdpoint::graph::OnFailure;
 use holdpoint::run::Targets;
 
+pub(crate) use store::{ExportArgs, PruneArgs, StoreArgs, StoreCheckArgs, StoreCommand};
+
 const EXAMPLES: &str = "\
 Examples:
   holdpoint                      list the tasks of the manifest
@@ -20,6 +24,7 @@ Examples:
   holdpoint run test -n          say what that would run, and in which order
   holdpoint run --all -k         run everything, whatever fails on the way
   holdpoint check                look for mistakes without running anything
+  holdpoint store check          look whether the store is sound
 
 A first manifest, in a file `holdpoint.yaml`:
   default: [test]
@@ -67,6 +72,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Look for mistakes in the manifest, and say what would run.
     Check(CheckArgs),
+    /// Check, export or prune the store.
+    Store(StoreArgs),
 }
 
 /// What every command takes.

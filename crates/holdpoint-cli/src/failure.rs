@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use holdpoint::manifest::{Diagnostic, FindError, LoadError};
 use holdpoint::run::{Ending, PlanError, RunError};
+use holdpoint::store::{AppendError, OpenError, ReadError};
 
 use crate::args::Common;
 use crate::text::plain;
@@ -31,6 +32,16 @@ pub(crate) enum Failure {
     Events(PathBuf, io::Error),
     /// Events were not written to this file.
     EventsLost(PathBuf, io::Error),
+    /// The store cannot be opened.
+    Open(OpenError),
+    /// The store cannot be read.
+    Read(ReadError),
+    /// The store cannot be written.
+    Append(AppendError),
+    /// The file of an export cannot be made.
+    Export(PathBuf, io::Error),
+    /// The export could not be written to this file.
+    ExportLost(PathBuf, io::Error),
     /// The runtime or a thread could not be made.
     Runtime(io::Error),
     /// Standard output took no more.
@@ -53,6 +64,8 @@ impl Failure {
             Self::Run(_) | Self::EventsLost(..) | Self::Runtime(_) | Self::Output(_) => {
                 Ending::Failed
             }
+            Self::Read(_) | Self::Append(_) | Self::ExportLost(..) => Ending::Failed,
+            Self::Open(error) if is_damage(error) => Ending::Failed,
             _ => Ending::Refused,
         }
     }
@@ -90,6 +103,19 @@ impl Failure {
             Self::EventsLost(path, error) => {
                 format!("error: events are missing in {}: {error}", path.display())
             }
+            Self::Open(OpenError::Missing { path }) => {
+                plain(&format!("error: there is no store in {} yet", path.display()))
+            }
+            // Their words contain those of their causes.
+            Self::Open(error) => plain(&format!("error: {error}")),
+            Self::Read(error) => plain(&format!("error: {error}")),
+            Self::Append(error) => plain(&format!("error: {error}")),
+            Self::Export(path, error) => {
+                format!("error: cannot export to {}: {error}", path.display())
+            }
+            Self::ExportLost(path, error) => {
+                format!("error: the export to {} was given up: {error}", path.display())
+            }
             Self::Runtime(error) => format!("error: no runtime: {error}"),
             Self::Output(error) => format!("error: cannot write to standard output: {error}"),
         }
@@ -107,9 +133,20 @@ impl Failure {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("`{}` lists the tasks", common.again("")),
             }),
+            Self::Open(OpenError::Missing { .. }) => {
+                Some("--store DIR or HOLDPOINT_STORE names another folder".to_owned())
+            }
             _ => None,
         }
     }
+}
+
+/// Whether a store is there, and is not what was written.
+pub(crate) fn is_damage(error: &OpenError) -> bool {
+    matches!(
+        error,
+        OpenError::Damaged { .. } | OpenError::DamagedLog { .. } | OpenError::Foreign { .. }
+    )
 }
 
 /// An error and what caused it, in one row.

@@ -11,17 +11,22 @@ use crate::text::word;
 
 /// The manifest that is meant.
 pub(crate) fn load(common: &Common) -> Result<Arc<Manifest>, Failure> {
-    let path = match (&common.directory, &common.file) {
-        (None, Some(file)) => file.clone(),
-        (None, None) => nearby(find(Path::new(".")).map_err(Failure::Find)?),
-        (Some(_), Some(file)) => nearby(common.path(file)?),
-        (Some(_), None) => nearby(find(&common.path(Path::new(""))?).map_err(Failure::Find)?),
-    };
+    let path = common.manifest()?;
     tracing::info!("reading {}", path.display());
     Manifest::load(&path).map(Arc::new).map_err(Failure::Load)
 }
 
 impl Common {
+    /// Where the manifest that is meant lies.
+    pub(crate) fn manifest(&self) -> Result<PathBuf, Failure> {
+        Ok(match (&self.directory, &self.file) {
+            (None, Some(file)) => file.clone(),
+            (None, None) => nearby(find(Path::new(".")).map_err(Failure::Find)?),
+            (Some(_), Some(file)) => nearby(self.path(file)?),
+            (Some(_), None) => nearby(find(&self.path(Path::new(""))?).map_err(Failure::Find)?),
+        })
+    }
+
     /// A path as it is meant where a command line names it: from the folder of `-C`.
     pub(crate) fn path(&self, path: &Path) -> Result<PathBuf, Failure> {
         let Some(directory) = &self.directory else { return Ok(path.to_owned()) };

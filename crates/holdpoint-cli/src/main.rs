@@ -1,7 +1,8 @@
 //! The `holdpoint` program.
 //!
 //! Reading order: `args` (what may be asked for), `load` (the manifest), `list` and `check` (what
-//! needs no runtime), `run` (the command, its signals and events), `console` (what a person sees).
+//! needs no runtime), `run` (the command, its signals and events), `console` (what a person sees),
+//! `store` (what is done with a store apart from runs).
 
 mod args;
 mod check;
@@ -10,6 +11,7 @@ mod failure;
 mod list;
 mod load;
 mod run;
+mod store;
 mod text;
 
 use std::io;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         None => list::list(&request.cli),
         Some(Command::Check(args)) => check::check(&request, args),
         Some(Command::Run(args)) => run::run(&request, args),
+        Some(Command::Store(args)) => store::store(&request.cli.common, args),
     };
     let ending = result.unwrap_or_else(|failure: Failure| failure.report(&request.cli.common));
     ExitCode::from(ending.exit_code())

@@ -46,7 +46,22 @@ pub(crate) fn took(duration: Duration) -> String {
 
 /// `1 task`, `2 tasks`.
 pub(crate) fn tasks(count: usize) -> String {
-    if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
+    counted(count as u64, "task", "tasks")
+}
+
+/// A number with its noun, of which there is one, or several.
+pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+/// `512 bytes`, `84.0 KiB`, `1.5 GiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = units.into_iter().find(|(_, shift)| count >> shift > 0);
+    unit.map_or_else(
+        || counted(count, "byte", "bytes"),
+        |(unit, shift)| format!("{:.1} {unit}", count as f64 / f64::from(1 << shift)),
+    )
 }
 
 /// Some of these, and how many more there are.
@@ -96,6 +111,15 @@ mod tests {
         assert_eq!(shown(59_900), "59.9 s");
         assert_eq!(shown(125_000), "2 m 05 s");
         assert_eq!(shown(3_725_000), "1 h 02 m");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(86_016), "84.0 KiB");
+        assert_eq!(bytes(3 << 29), "1.5 GiB");
+        assert_eq!(bytes(5 << 40), "5120.0 GiB");
     }
 
     #[test]

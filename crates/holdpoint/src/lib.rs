@@ -8,6 +8,7 @@
 //! | `graph` (default) | `graph` | task graphs: closures as tasks, values along edges, caps, retries, time limits |
 //! | `hold` (with `graph`) | `hold` | named locks, shared, exclusive or counted, several at once or none |
 //! | `manifest` | `manifest`, `process`, `run` | `holdpoint.yaml`, what it means, and the commands it runs; Unix only |
+//! | `store` | `store` | streams of events that outlast a crash, on disk or, for tests, in memory; Unix only, needs a C compiler |
 //! | `serde` | | events, names and reports serialise |
 //!
 //! At the top stand the words that all of them share: names, times, events, and [`Cancel`], a
@@ -63,6 +64,25 @@ pub use holdpoint_manifest as manifest;
 pub use holdpoint_process as process;
 #[cfg(feature = "manifest")]
 pub use holdpoint_run as run;
+
+/// Where events, journals and states are kept: the trait [`Store`](store::Store), what goes
+/// through it, and the stores behind it.
+///
+/// ```
+/// use holdpoint::store::{FileOptions, FileStore, Filter, Store};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("store");
+/// let store = FileStore::open(&path, FileOptions::new())?;
+/// assert!(store.list(&Filter::default())?.is_empty());
+/// assert!(store.check()?.is_sound());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "store")]
+pub mod store {
+    pub use holdpoint_core::store::*;
+    pub use holdpoint_store::*;
+}
 
 /// What a first program needs.
 pub mod prelude {

@@ -13,4 +13,5 @@ mod output;
 mod random;
 mod repeat;
 mod signals;
+mod store;
 mod support;
