@@ -115,7 +115,10 @@ impl<'a> Check<'a> {
         for found in heads {
             self.stream(&found)?;
         }
-        self.order();
+        // A damaged block breaks the order as well; that need not be told twice.
+        if self.report.faults.is_empty() {
+            self.order();
+        }
         let mut orphans: Vec<_> =
             self.blocks.iter().filter(|(_, counts)| **counts != (0, 0)).collect();
         orphans.sort_unstable();
@@ -227,7 +230,6 @@ impl<'a> Check<'a> {
 
     /// All events once more, in the order of commits.
     fn order(&mut self) {
-        let is_sound_so_far = self.report.faults.is_empty();
         let (mut after, mut events) = (0, 0);
         loop {
             match reader::in_order(self.database, after, 1000) {
@@ -242,7 +244,7 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        if is_sound_so_far && events != self.report.events {
+        if events != self.report.events {
             let all = self.report.events;
             let message = format!("the order of commits has {events} events instead of {all}");
             self.fault(None, None, message);
