@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use holdpoint_core::event::Stream;
-use holdpoint_core::store::{Filter, ReadError, Store, StreamInfo};
+use holdpoint_core::store::{ReadError, Store, StreamInfo};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -73,16 +73,21 @@ impl FileStore {
     /// may or may not be there.
     pub fn export(&self, out: &mut dyn Write) -> Result<Exported, ExportError> {
         let mut exported = Exported::default();
-        for info in self.list(&Filter::default())? {
+        for found in self.reader().every_stream()? {
             exported.streams += 1;
-            match self.export_stream(&info, out, &mut exported) {
+            let (stream, result) = match found {
+                Ok(info) => {
+                    let result = self.export_stream(&info, out, &mut exported);
+                    (info.stream, result)
+                }
+                Err((stream, error)) => (stream, Err(ExportError::Read(error))),
+            };
+            match result {
                 Err(ExportError::Read(error)) => {
-                    let line = serde_json::json!({
-                        "error": error.to_string(),
-                        "stream": info.stream,
-                    });
+                    let error = error.to_string();
+                    let line = serde_json::json!({ "error": error, "stream": stream });
                     writeln!(out, "{line}")?;
-                    exported.damaged.push((info.stream, error.to_string()));
+                    exported.damaged.push((stream, error));
                 }
                 result => result?,
             }
@@ -119,8 +124,13 @@ impl FileStore {
         }
         line.push(b'\n');
         out.write_all(&line)?;
-        self.export_events(info, out, exported)?;
-        self.export_journal(info, out, exported)?;
+        // What can be had is written, whatever else is damaged.
+        let events = self.export_events(info, out, exported);
+        let journal = match &events {
+            Err(ExportError::Write(_)) => Ok(()),
+            _ => self.export_journal(info, out, exported),
+        };
+        events.and(journal)?;
         snapshot?;
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::keep::Kept;
 use crate::log::{self, Log};
 use crate::options::{FileOptions, Sync};
 use crate::owner::Instances;
-use crate::place;
+use crate::place::{self, PlaceError};
 use crate::reader::Reader;
 use crate::retention::{Pruned, Retention};
 use crate::sqlite::{self, schema};
@@ -85,8 +85,13 @@ impl FileStore {
         let database = folder.join(DATABASE);
         if options.create && !options.read_only {
             fs::create_dir_all(folder).map_err(io_error("cannot make the folder", folder))?;
-        } else if !database.exists() {
-            return Err(OpenError::Missing { path: folder.to_owned() });
+        } else if let Err(error) = fs::metadata(&database) {
+            let path = folder.to_owned();
+            return Err(match error.kind() {
+                io::ErrorKind::NotFound => OpenError::Missing { path },
+                io::ErrorKind::NotADirectory => PlaceError::NotAFolder { path }.into(),
+                _ => io_error("cannot look into", folder)(error),
+            });
         }
         let folder = fs::canonicalize(folder).map_err(io_error("cannot find", folder))?;
         place::check(&folder)?;
@@ -95,7 +100,7 @@ impl FileStore {
         let instances = Instances::open(&folder)
             .map_err(io_error("cannot use the folder of owners", &folder.join("owners")))?;
         let instances = Arc::new(instances);
-        let reader = Reader::new(database.clone());
+        let reader = Reader::new(database.clone(), options.read_only);
         let id = reader
             .read(|database| sqlite::rows::store_id(database).map_err(|e| sqlite::read_error(&e)))
             .map_err(|error| damaged(&database, &error))?;
@@ -545,6 +550,7 @@ fn damaged(path: &Path, error: &ReadError) -> OpenError {
             let source = io::Error::new(source.kind(), source.to_string());
             OpenError::Io { what: "cannot read", path, source }
         }
+        ReadError::Damaged { message } => OpenError::Damaged { path, what: message.to_string() },
         other => OpenError::Damaged { path, what: other.to_string() },
     }
 }

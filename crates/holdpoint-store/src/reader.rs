@@ -23,8 +23,13 @@ const SPARE: usize = 4;
 /// Merged blocks kept while events of many streams are read in one order.
 const BLOCKS: usize = 64;
 
+/// A stream, or why nothing can be said of it.
+pub(crate) type EveryStream = Result<StreamInfo, (Stream, ReadError)>;
+
 pub(crate) struct Reader {
     file: PathBuf,
+    /// Whether nobody writes in this process.
+    is_alone: bool,
     spare: Mutex<Vec<Connection>>,
     recent: Recent,
 }
@@ -72,8 +77,8 @@ impl Recent {
 }
 
 impl Reader {
-    pub(crate) fn new(file: PathBuf) -> Self {
-        Self { file, spare: Mutex::default(), recent: Recent::default() }
+    pub(crate) fn new(file: PathBuf, is_alone: bool) -> Self {
+        Self { file, is_alone, spare: Mutex::default(), recent: Recent::default() }
     }
 
     /// Reads in one transaction: what it sees belongs together.
@@ -84,7 +89,8 @@ impl Reader {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let database = match spare {
             Some(database) => database,
-            None => sqlite::open_reader(&self.file).map_err(|error| sqlite::read_error(&error))?,
+            None => sqlite::open_reader(&self.file, self.is_alone)
+                .map_err(|error| sqlite::read_error(&error))?,
         };
         sqlite::frame(&database, "BEGIN").map_err(|error| sqlite::read_error(&error))?;
         let result = read(&database);
@@ -119,6 +125,23 @@ impl Reader {
         is_dead: &dyn Fn(Owner) -> bool,
     ) -> Result<Vec<StreamInfo>, ReadError> {
         self.read(|database| list(database, filter, is_dead))
+    }
+
+    /// All streams in the order of a list, damaged ones too.
+    pub(crate) fn every_stream(&self) -> Result<Vec<EveryStream>, ReadError> {
+        self.read(|database| {
+            let mut all = Vec::new();
+            for sessions in [false, true] {
+                let visit = rows::every_head(database, sessions, 0, false, |found| {
+                    // What names no stream has none of its own; `check` tells of it.
+                    let Some(stream) = blocks::stream_of(&found.head.name) else { return true };
+                    all.push(sound(found).map_err(|error| (stream, error)));
+                    true
+                });
+                visit.map_err(|error| sqlite::read_error(&error))?;
+            }
+            Ok(all)
+        })
     }
 
     pub(crate) fn snapshot(&self, stream: &Stream) -> Result<Option<StoredSnapshot>, ReadError> {

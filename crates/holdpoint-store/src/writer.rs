@@ -446,8 +446,9 @@ impl Work {
         for done in closers {
             done.complete(Err(fate.error()));
         }
-        for pruning in self.pruning.drain(..) {
-            pruning.fail(fate.error());
+        for (index, pruning) in self.pruning.drain(..).enumerate() {
+            // The first may be what failed.
+            pruning.fail(if index == 0 { error.clone() } else { fate.error() });
         }
         for waiting in jobs.into_iter().filter_map(Waiting::of) {
             waiting.tell(&Err(fate.error()));

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use holdpoint_core::store::{AppendError, ReadError};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::options::Sync;
@@ -48,10 +49,12 @@ pub(crate) fn open_writer(
     Ok(database)
 }
 
-/// A connection for reading.
-pub(crate) fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
+/// A connection for reading. `leaves_all`: where it is the last, it leaves the files as they are, also
+/// what a crash has left in the log.
+pub(crate) fn open_reader(file: &Path, leaves_all: bool) -> rusqlite::Result<Connection> {
     let database = open(file, CACHE_KIB / 4)?;
     database.pragma_update(None, "query_only", true)?;
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leaves_all)?;
     Ok(database)
 }
 

@@ -236,6 +236,58 @@ fn store_005_st_7_zeroed_and_cut_files_are_found() {
 }
 
 #[test]
+fn store_006_st_7_an_export_has_what_can_be_had_and_looking_changes_nothing() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let streams = fill(&store);
+    let whole = {
+        let mut out = Vec::new();
+        store.export(&mut out).unwrap();
+        out
+    };
+    // As a kill leaves it, and the row of one stream damaged in the database itself.
+    drop(store);
+    let file = folder.path().join(DATABASE);
+    let mut bytes = fs::read(&file).unwrap();
+    let name = crate::blocks::name_of(&streams[0]);
+    let at = bytes.windows(name.len() + 1).position(|w| w[..name.len()] == *name.as_bytes());
+    // The state stands right behind the name and the empty label.
+    let at = at.unwrap() + name.len();
+    assert_eq!(&bytes[at..at + 4], b"done");
+    bytes[at] = b'g';
+    fs::write(&file, &bytes).unwrap();
+    let reader = open_to_read(folder.path()).unwrap();
+    let mut out = Vec::new();
+    let exported = reader.export(&mut out).unwrap();
+    assert_eq!(exported.damaged.len(), 1);
+    assert_eq!((exported.streams, &exported.damaged[0].0), (5, &streams[0]));
+    let lines = |text: &[u8]| text.split(|byte| *byte == b'\n').count();
+    let own = 1 + 13 + 4;
+    assert_eq!(lines(&out), lines(&whole) - own + 1, "one line instead of its own");
+    drop(reader);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+#[test]
+fn store_005_who_only_reads_leaves_the_log_as_a_crash_left_it() {
+    let folder = Folder::new();
+    let store = folder.open();
+    fill(&store);
+    let copy = Folder::new();
+    for name in [DATABASE, LOG] {
+        fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let before = [DATABASE, LOG].map(|name| fs::read(copy.path().join(name)).unwrap());
+    for _ in 0..2 {
+        let reader = open_to_read(copy.path()).unwrap();
+        assert!(reader.check().unwrap().is_sound());
+        drop(reader);
+        let after = [DATABASE, LOG].map(|name| fs::read(copy.path().join(name)).unwrap());
+        assert!(before == after, "it was touched");
+    }
+}
+
+#[test]
 fn store_005_a_damaged_log_is_refused_unless_only_its_last_commit_is_open_to_doubt() {
     let folder = Folder::new();
     let store = folder.open();
