@@ -233,7 +233,7 @@ impl Player {
     }
 
     fn prune(&self, store: &FileStore) {
-        let keep = 4;
+        let keep = 1;
         self.say(&format!("prune {keep}"));
         let retention = Retention::new().age(Duration::ZERO).keep_last(keep);
         match store.prune(retention).and_then(|ticket| ticket.wait()) {

@@ -60,13 +60,13 @@ impl Store {
 }
 
 /// How often each thread of a whole life makes each call, the most of all threads.
-fn counts(files: &[&Path], store: &mut Store) -> BTreeMap<&'static str, u64> {
-    let log = store.folder.path().join("log");
+fn counts(files: &[&Path], plan: &Plan) -> Vec<(&'static str, u64)> {
+    let log = plan.facts.with_extension("log");
     let mut words = strace::record(&log, &CALLS.join(","));
     for file in files {
         words.extend(["-P".to_owned(), file.display().to_string()]);
     }
-    let output = store.next_plan().command(&words).output().expect("strace");
+    let output = plan.command(&words).output().expect("strace");
     assert!(output.status.success(), "{}", said(&output));
     let log = fs::read_to_string(log).expect("a log");
     let mut by_thread: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -91,24 +91,19 @@ fn kill_at_calls(files: impl Fn(&Path) -> Vec<PathBuf>, calls: &[&str], kills: u
     let mut random = Random::new(seed);
     let mut store = Store::new(seed);
     let paths = files(&store.path());
-    let mut counts = counts(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &mut store);
-    counts.retain(|call, _| calls.contains(call));
+    let plan = store.next_plan();
+    let mut counts = counts(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &plan);
+    counts.retain(|(call, _)| calls.contains(call));
     store.judge().unwrap_or_else(|error| panic!("seed {seed}, not killed: {error}"));
-    let all: u64 = counts.values().sum();
-    assert!(all > 0, "no call to be killed at");
+    assert!(!counts.is_empty(), "no call to be killed at");
     let mut done = 0;
     while done < kills {
         if store.life > 1 && random.one_in(4) {
             store = Store::new(random.next());
         }
-        // Each place of a life is as likely as the other, whatever the call.
-        let mut place = random.below(all);
-        let found = counts.iter().find(|(_, count)| {
-            let is_here = place < **count;
-            place -= if is_here { 0 } else { **count };
-            is_here
-        });
-        let (call, when) = (found.expect("a call").0, place + 1);
+        // Calls of every kind, however rare they are.
+        let (call, most) = counts[random.below(counts.len() as u64) as usize];
+        let when = 1 + random.below(most);
         let paths = files(&store.path());
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         let before = strace::inject(&format!("{call}:signal=KILL:when={when}"), &paths);
@@ -149,6 +144,48 @@ fn store_002_st_9_killed_while_the_log_is_written_back_the_store_is_as_before_or
         // The database itself is written only then.
         let files = |folder: &Path| vec![folder.join("holdpoint.db")];
         kill_at_calls(files, &["pwrite64", "fdatasync", "fsync"], kills() / 6, seed());
+    }
+}
+
+/// A store whose owner was killed before it tidied up: streams wait to be merged, and to be deleted.
+/// The next life does nothing else, always in the same order: so it can be killed at each place.
+#[test]
+fn store_002_st_9_killed_while_it_merges_deletes_and_closes_the_store_is_as_before_or_after() {
+    if !strace::is_there("kills while streams are merged and deleted") {
+        return;
+    }
+    let seed = seed();
+    let mut random = Random::new(seed);
+    let mut store = Store::new(seed);
+    let plan = Plan { drops_dead: true, ..store.next_plan() };
+    let output = plan.command(&["env".to_owned()]).output().expect("a process");
+    assert!(output.status.success(), "{}", said(&output));
+    let again = |number: u64| {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        judge::copy_store(&store.path(), &copy.path().join("store"));
+        fs::copy(store.facts(), copy.path().join("facts")).expect("a copy");
+        let (folder, facts) = (copy.path().join("store"), copy.path().join("facts"));
+        let plan = Plan { life: 2, steps: 0, ..Plan::new(&folder, &facts, number) };
+        (copy, plan)
+    };
+    let (_copy, plan) = again(0);
+    let mut counts = counts(&[], &plan);
+    // What the process writes besides is the file of facts.
+    counts.retain(|(call, _)| !["write", "openat", "mkdir"].contains(call));
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    assert!(most > 20, "nothing is tidied up: {counts:?}");
+    for number in 0..kills() / 3 {
+        let (call, most) = counts[random.below(counts.len() as u64) as usize];
+        let when = 1 + random.below(most);
+        let (copy, plan) = again(number);
+        let before = strace::inject(&format!("{call}:signal=KILL:when={when}"), &[]);
+        let output = plan.command(&before).output().expect("strace");
+        let is_fine = output.status.signal() == Some(9) || output.status.success();
+        assert!(is_fine, "seed {seed}, {call} {when}: {}", said(&output));
+        let judged = read_facts(&plan.facts)
+            .and_then(|facts| judge::judge_copy(&plan.folder, &facts, Loss::Nothing));
+        judged.unwrap_or_else(|error| panic!("seed {seed}, killed at {call} {when}: {error}"));
+        drop(copy);
     }
 }
 
