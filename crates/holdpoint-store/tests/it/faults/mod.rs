@@ -9,9 +9,11 @@
 //! seed; `HOLDPOINT_SEED` sets it.
 
 mod child;
+mod errors;
 mod facts;
 mod judge;
 mod kill;
+mod place;
 mod random;
 mod strace;
 
