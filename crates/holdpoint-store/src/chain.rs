@@ -5,7 +5,7 @@
 //! it must have. What is read is served from the beginning on, up to the first block that is not
 //! what was written.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 
 use rusqlite::Connection;
 
@@ -48,8 +48,20 @@ impl After {
 /// Bytes of blocks kept on the way back, so that they are not read a second time.
 const KEPT: usize = 1 << 20;
 
+/// Links kept for who reads on: 4 MiB.
+const LINKS: usize = 1 << 16;
+
+/// The way back through a stream, for who reads a long one in pages: without it each page would walk
+/// back from the end.
+#[derive(Debug)]
+pub(crate) struct Path {
+    stream: i64,
+    /// Last first, without a gap.
+    links: Vec<Link>,
+}
+
 /// The blocks of a stream that have something after a number, in order, to `each` until it says
-/// no.
+/// no. `path` is where the way back is remembered.
 ///
 /// # Errors
 /// After all blocks before it: the first block that is not what was written.
@@ -57,26 +69,51 @@ pub(crate) fn follow(
     database: &Connection,
     head: &Head,
     after: After,
+    path: &mut Option<Path>,
     mut each: impl FnMut(StoredBlock) -> bool,
 ) -> Result<(), ChainError> {
-    let mut kept: HashMap<u64, StoredBlock> = HashMap::new();
-    let mut room = KEPT;
-    let (links, is_whole) = back(
-        head,
-        |pos| {
-            if room == 0 {
-                return rows::link(database, head.id, pos);
+    // The blocks that were read last on the way back are those that come first on the way forth.
+    let mut kept: VecDeque<StoredBlock> = VecDeque::new();
+    let mut size = 0;
+    let mut known = path.take().filter(|path| path.stream == head.id).map(|path| path.links);
+    let (mut links, mut is_whole) = (Vec::new(), true);
+    let (mut pos, mut hash) = (head.head, head.hash);
+    while pos != 0 {
+        if known.as_ref().is_some_and(|known| (known[0].pos, known[0].hash) == (pos, hash)) {
+            links.append(&mut known.take().unwrap_or_default());
+        } else {
+            let Some(stored) = rows::block(database, head.id, pos)? else {
+                is_whole = false;
+                break;
+            };
+            let link = stored.link;
+            // Positions fall on the way back, so that damage cannot lead around in circles.
+            if link.hash != hash || link.prev >= pos {
+                is_whole = false;
+                break;
             }
-            let stored = rows::block(database, head.id, pos)?;
-            Ok(stored.map(|stored| {
-                let link = stored.link;
-                room = room.saturating_sub(stored.block.size());
-                kept.insert(pos, stored);
-                link
-            }))
-        },
-        |link| after.is_in(link.first, link.first_entry),
-    )?;
+            links.push(link);
+            size += stored.block.size();
+            kept.push_back(stored);
+            while size > KEPT
+                && let Some(block) = kept.pop_front()
+            {
+                size -= block.block.size();
+            }
+        }
+        let Some(last) = links.last() else { break };
+        (pos, hash) = (last.prev, last.before);
+        if after.is_in(last.first, last.first_entry) {
+            break;
+        }
+    }
+    is_whole &= pos != 0 || hash == NO_HASH;
+    if is_whole && !links.is_empty() && links.len() <= LINKS {
+        *path = Some(Path { stream: head.id, links: links.clone() });
+    }
+    // Of what was remembered the beginning may lie before what is wanted.
+    let enough = links.partition_point(|link| !after.is_in(link.first, link.first_entry));
+    links.truncate(enough + 1);
     let positions = if is_whole {
         links.iter().rev().map(|link| link.pos).collect()
     } else {
@@ -88,7 +125,8 @@ pub(crate) fn follow(
     let mut next = first.map_or((1, 1), |link| (link.first, link.first_entry));
     for pos in positions {
         let corrupt = ChainError::Corrupt { seq: next.0 };
-        let stored = match kept.remove(&pos) {
+        let is_kept = kept.back().is_some_and(|stored| stored.link.pos == pos);
+        let stored = match is_kept.then(|| kept.pop_back()).flatten() {
             Some(stored) => stored,
             None => rows::block(database, head.id, pos)?.ok_or(corrupt)?,
         };
@@ -122,28 +160,19 @@ pub(crate) fn is_sound(
         && link.hash == block.hash(&head.name, &link.before)
 }
 
-/// The links of a stream from its end back to the first that `is_enough`, or to the beginning, each
-/// found by `find`. `false` where a link is missing or not the one that the next one names.
-pub(crate) fn back(
-    head: &Head,
-    mut find: impl FnMut(u64) -> Result<Option<Link>, rusqlite::Error>,
-    mut is_enough: impl FnMut(&Link) -> bool,
-) -> Result<(Vec<Link>, bool), rusqlite::Error> {
+/// The links of a stream from its end back to its beginning, or to where one is missing or not the
+/// one that the next one names.
+pub(crate) fn back(database: &Connection, head: &Head) -> Result<Vec<Link>, rusqlite::Error> {
     let mut links: Vec<Link> = Vec::new();
     let (mut pos, mut hash) = (head.head, head.hash);
     while pos != 0 {
-        match find(pos)? {
-            // Positions fall on the way back, so that damage cannot lead around in circles.
+        match rows::link(database, head.id, pos)? {
             Some(link) if link.hash == hash && link.prev < pos => {
                 (pos, hash) = (link.prev, link.before);
-                let enough = is_enough(&link);
                 links.push(link);
-                if enough {
-                    return Ok((links, true));
-                }
             }
-            _ => return Ok((links, false)),
+            _ => break,
         }
     }
-    Ok((links, hash == NO_HASH))
+    Ok(links)
 }

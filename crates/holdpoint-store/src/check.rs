@@ -171,7 +171,7 @@ impl<'a> Check<'a> {
         let (mut events, mut entries) = (0, 0);
         let mut state = None;
         let mut unreadable = None;
-        let result = chain::follow(self.database, head, After::Event(0), |stored| {
+        let result = chain::follow(self.database, head, After::Event(0), &mut None, |stored| {
             let block = &stored.block;
             found_blocks += 1;
             let parts = Part::read_all(&block.parts);

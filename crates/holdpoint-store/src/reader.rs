@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdpoint_core::Timestamp;
 use holdpoint_core::event::Stream;
@@ -13,7 +13,7 @@ use holdpoint_core::store::{
 use rusqlite::Connection;
 
 use crate::blocks::{self, Hash, Part};
-use crate::chain::{self, After, ChainError};
+use crate::chain::{self, After, ChainError, Path};
 use crate::sqlite;
 use crate::sqlite::rows::{self, Found, Head};
 
@@ -34,9 +34,12 @@ pub(crate) struct Reader {
     recent: Recent,
 }
 
-/// The block that was read last, for who reads on in pages.
+/// What was read last, for who reads on in pages.
 #[derive(Default)]
-struct Recent(Mutex<Option<(i64, Hash, Arc<Content>)>>);
+struct Recent {
+    block: Mutex<Option<(i64, Hash, Arc<Content>)>>,
+    path: Mutex<Option<Path>>,
+}
 
 impl Recent {
     /// Follows the chain of a stream's events, or goes on in the block where the last page ended.
@@ -47,7 +50,7 @@ impl Recent {
         after: u64,
         mut each: impl FnMut(&Content) -> bool,
     ) -> Result<(), ChainError> {
-        let recent = self.lock().clone();
+        let recent = lock(&self.block).clone();
         let mut after = after;
         if let Some((_, _, content)) = recent.filter(|(stream, hash, _)| {
             // Nothing was written or merged behind it since: it is still the last.
@@ -60,20 +63,34 @@ impl Recent {
             }
             after = last;
         }
-        chain::follow(database, head, After::Event(after), |stored| {
+        self.along(database, head, After::Event(after), |stored| {
             let (id, hash) = (head.id, stored.link.hash);
             let content = Arc::new(Content::of(stored));
             let goes_on = each(&content);
             if content.events.len() > 64 {
-                *self.lock() = Some((id, hash, content));
+                *lock(&self.block) = Some((id, hash, content));
             }
             goes_on
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(i64, Hash, Arc<Content>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Follows a chain by the way back that is remembered, if it is that stream's.
+    fn along(
+        &self,
+        database: &Connection,
+        head: &Head,
+        after: After,
+        each: impl FnMut(rows::StoredBlock) -> bool,
+    ) -> Result<(), ChainError> {
+        let mut path = lock(&self.path).take();
+        let result = chain::follow(database, head, after, &mut path, each);
+        *lock(&self.path) = path;
+        result
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reader {
@@ -86,7 +103,7 @@ impl Reader {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = lock(&self.spare).pop();
         let database = match spare {
             Some(database) => database,
             None => sqlite::open_reader(&self.file, self.is_alone)
@@ -95,7 +112,7 @@ impl Reader {
         sqlite::frame(&database, "BEGIN").map_err(|error| sqlite::read_error(&error))?;
         let result = read(&database);
         if sqlite::frame(&database, "COMMIT").is_ok() {
-            let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spare = lock(&self.spare);
             if spare.len() < SPARE {
                 spare.push(database);
             }
@@ -105,7 +122,7 @@ impl Reader {
 
     /// Closes what is open.
     pub(crate) fn close(&self) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.spare).clear();
     }
 
     pub(crate) fn info(&self, stream: &Stream) -> Result<StreamInfo, ReadError> {
@@ -188,7 +205,7 @@ impl Reader {
             if limit == 0 || after >= head.entries {
                 return Ok(entries);
             }
-            let result = chain::follow(database, &head, After::Entry(after), |stored| {
+            let result = self.recent.along(database, &head, After::Entry(after), |stored| {
                 let block = &stored.block;
                 for (data, number) in block.entries().zip(block.first_entry..) {
                     if number > after && entries.len() < limit {

@@ -172,9 +172,7 @@ impl Pruning {
 
 /// Deletes a stream. Of a damaged chain what can be found.
 fn delete(database: &Connection, head: &Head) -> rusqlite::Result<()> {
-    let find = |pos| rows::link(database, head.id, pos);
-    let (links, _) = chain::back(head, find, |_| false)?;
-    for link in links {
+    for link in chain::back(database, head)? {
         if let Some(stored) = rows::block(database, head.id, link.pos)? {
             for part in Part::read_all(&stored.block.parts).unwrap_or_default() {
                 rows::delete_block(database, part.pos)?;
