@@ -532,8 +532,8 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
         AppendError::Io { message, source } if source.kind() == io::ErrorKind::InvalidData => {
             OpenError::Damaged { path, what: message.to_string() }
         }
-        AppendError::Io { source, .. } => {
-            let source = io::Error::new(source.kind(), source.to_string());
+        AppendError::Io { message, source } => {
+            let source = io::Error::new(source.kind(), message.to_string());
             OpenError::Io { what: "cannot open", path, source }
         }
         other => OpenError::Damaged { path, what: other.to_string() },
@@ -546,8 +546,8 @@ fn damaged(path: &Path, error: &ReadError) -> OpenError {
         ReadError::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
             OpenError::Busy { path }
         }
-        ReadError::Io { source, .. } => {
-            let source = io::Error::new(source.kind(), source.to_string());
+        ReadError::Io { message, source } => {
+            let source = io::Error::new(source.kind(), message.to_string());
             OpenError::Io { what: "cannot read", path, source }
         }
         ReadError::Damaged { message } => OpenError::Damaged { path, what: message.to_string() },

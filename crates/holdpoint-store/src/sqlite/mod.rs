@@ -145,7 +145,12 @@ pub(crate) fn read_error(error: &rusqlite::Error) -> ReadError {
 
 /// What SQLite said, for people, and as an error of the system.
 pub(crate) fn words(error: &rusqlite::Error) -> (Arc<str>, Arc<io::Error>) {
+    let code = match error {
+        rusqlite::Error::SqliteFailure(code, _) => Some(code.extended_code),
+        _ => None,
+    };
     let kind = match error.sqlite_error_code() {
+        _ if code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => io::ErrorKind::StorageFull,
         Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
         Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
         Some(ErrorCode::PermissionDenied) => io::ErrorKind::PermissionDenied,
@@ -153,13 +158,9 @@ pub(crate) fn words(error: &rusqlite::Error) -> (Arc<str>, Arc<io::Error>) {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => io::ErrorKind::InvalidData,
         _ => io::ErrorKind::Other,
     };
-    let detail = match error {
-        rusqlite::Error::SqliteFailure(code, _) => extended(code.extended_code),
-        _ => None,
-    };
-    let message = match (kind, detail) {
-        (io::ErrorKind::StorageFull, _) => "the disk is full".to_owned(),
+    let message = match (kind, code.and_then(extended)) {
         (_, Some(detail)) => format!("{detail}: {error}"),
+        (io::ErrorKind::StorageFull, None) => "the disk is full".to_owned(),
         (_, None) => error.to_string(),
     };
     (message.into(), Arc::new(io::Error::new(kind, error.to_string())))
@@ -174,10 +175,11 @@ fn extended(code: i32) -> Option<&'static str> {
         }
         ffi::SQLITE_IOERR_WRITE => "the disk could not be written",
         ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => "the disk could not be read",
-        ffi::SQLITE_IOERR_SHMOPEN
-        | ffi::SQLITE_IOERR_SHMMAP
-        | ffi::SQLITE_IOERR_SHMSIZE
-        | ffi::SQLITE_IOERR_SHMLOCK => "the file system has no memory to share",
+        // It is made larger by writing to it.
+        ffi::SQLITE_IOERR_SHMSIZE => "the disk has no room for the memory that processes share",
+        ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMMAP | ffi::SQLITE_IOERR_SHMLOCK => {
+            "the file system has no memory to share"
+        }
         _ => return None,
     })
 }
