@@ -11,6 +11,7 @@
 mod child;
 mod errors;
 mod facts;
+mod full;
 mod judge;
 mod kill;
 mod place;
