@@ -162,7 +162,9 @@ fn end(facts: &Facts) -> End {
 
 /// What was issued after somebody was told of a failure was not acknowledged.
 fn nothing_after_failure(text: &str, facts: &Facts) -> Result<(), String> {
-    let is_failure = |line: &str| line.starts_with("fail ") || line.starts_with("prune failed");
+    let is_failure = |line: &str| {
+        line.starts_with("fail ") || (line.starts_with("prune ") && line.contains(" failed "))
+    };
     let failure = text.lines().position(is_failure).ok_or("nobody was told of a failure")?;
     let late = facts.steps.iter().find(|step| step.line > failure + 1 && step.ack.is_some());
     late.map_or(Ok(()), |step| Err(format!("{} was acknowledged after a failure", step.id)))

@@ -8,6 +8,7 @@
 //! How much is tried: `HOLDPOINT_KILLS` kills and `HOLDPOINT_CUTS` power cuts. A failure tells its
 //! seed; `HOLDPOINT_SEED` sets it.
 
+mod asking;
 mod child;
 mod errors;
 mod facts;
