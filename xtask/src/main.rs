@@ -9,6 +9,7 @@ mod console;
 mod contract;
 mod examples;
 mod layers;
+mod soak;
 mod source;
 mod steps;
 mod workspace;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "ci" => ci::run(rest),
         "contract" if rest.is_empty() => contract::check(&workspace::root(), None).map(success),
+        "soak" => soak::run(rest),
         "layers" if rest.is_empty() => layers::check(&workspace::root()).map(success),
         _ => Err(format!("no command `{}`\n\n{}", arguments.join(" "), help())),
     };
@@ -52,6 +54,7 @@ fn help() -> String {
         ("layers", "crates keep to their floors, machines are pure"),
         ("contract", "every rule has a test, every test names rules that exist"),
         ("bench [--saved] [GROUP..]", "run benchmarks, put each beside its raw limit"),
+        ("soak [MINUTES]", "what must outlast crashes, for hours or until the time is over"),
     ];
     let mut text = String::from("cargo xtask ..");
     for (command, about) in commands {

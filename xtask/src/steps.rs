@@ -62,11 +62,16 @@ fn passed_tests(output: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// How many cases the tests try in the deep step.
+pub(crate) const DEEP: [(&str, &str); 4] = [
+    ("HOLDPOINT_KILLS", "500"),
+    ("HOLDPOINT_CUTS", "2000"),
+    ("HOLDPOINT_CASES", "2000"),
+    ("HOLDPOINT_ROUNDS", "100"),
+];
+
 fn deep(ci: &mut Ci) -> Result<(), String> {
-    ci.cargo_with(
-        &["test", "--workspace", "--all-features", "--no-fail-fast", "--tests"],
-        &[("HOLDPOINT_CASES", "2000"), ("HOLDPOINT_ROUNDS", "100")],
-    )
+    ci.cargo_with(&["test", "--workspace", "--all-features", "--no-fail-fast", "--tests"], &DEEP)
 }
 
 fn doc(ci: &mut Ci) -> Result<(), String> {
