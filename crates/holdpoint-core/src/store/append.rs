@@ -65,6 +65,11 @@ pub enum Fence {
     NewOwned,
     /// The stream's last epoch is `epoch`, and no living instance owns it. This instance owns it
     /// after, under `epoch + 1`. Not for schedules.
+    ///
+    /// The epoch alone does not say that a snapshot read before is still the last one: its owner
+    /// may have written and let go since, under the same epoch. So read
+    /// [`info`](super::Store::info) before the snapshot, and let the claim bring an event: its
+    /// number is refused where another was written meanwhile.
     Claim {
         /// The epoch that was seen.
         epoch: u64,
