@@ -371,6 +371,10 @@ impl Owners for Others {
 /// Makes sure that the database is there, ours, of this version, and sound as far as one can see
 /// from outside. Whoever is alone looks at the log too. Gives the lock that says that we are here.
 fn enter(folder: &Path, options: &FileOptions) -> Result<(File, Log), OpenError> {
+    // Who comes waits here until the one before is in, or refused, or dead. So whoever is alone has
+    // looked at everything before the next comes, and where it could not, the next does.
+    let door = lock_file(folder, "door.lock")?;
+    wait_for(&door).map_err(io_error("cannot lock", &folder.join("door.lock")))?;
     let open = lock_file(folder, "open.lock")?;
     let mut log = Log::default();
     let path = folder.join("open.lock");
@@ -398,6 +402,10 @@ fn enter(folder: &Path, options: &FileOptions) -> Result<(File, Log), OpenError>
         let known = schema::VERSION;
         return Err(OpenError::Newer { path: database, found: version, known });
     }
+    if log.has_rest && !options.read_only {
+        // Where that fails, so will the next write, and that is told.
+        let _ = begin_log(folder, &database);
+    }
     if version < schema::VERSION {
         if !is_alone || options.read_only {
             let (found, known) = (version, schema::VERSION);
@@ -410,6 +418,16 @@ fn enter(folder: &Path, options: &FileOptions) -> Result<(File, Log), OpenError>
         open.lock_shared().map_err(io_error("cannot lock", &path))?;
     }
     Ok((open, log))
+}
+
+/// Waits for a lock file, however many signals come.
+fn wait_for(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 fn lock_file(folder: &Path, name: &str) -> Result<File, OpenError> {
@@ -426,6 +444,12 @@ fn lock_file(folder: &Path, name: &str) -> Result<File, OpenError> {
 /// Makes the database under another name and gives it its own when it is whole: whoever finds it
 /// finds all of it, after a power cut too.
 fn create(folder: &Path, database: &Path) -> Result<(), OpenError> {
+    // SQLite would take what it says for the new database's.
+    let log = folder.join(format!("{DATABASE}-wal"));
+    if fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+        let what = format!("it is the log of {DATABASE}, which is not there");
+        return Err(OpenError::Damaged { path: log, what });
+    }
     let new = folder.join("holdpoint.db.new");
     for leftover in [new.clone(), folder.join("holdpoint.db.new-journal")] {
         match fs::remove_file(&leftover) {
@@ -437,29 +461,39 @@ fn create(folder: &Path, database: &Path) -> Result<(), OpenError> {
     }
     let id = holdpoint_core::SessionId::generate().to_string();
     sqlite::create(&new, &id).map_err(|error| open_error(&new, &error))?;
+    // The names of the folders above must outlast a power cut as well, and some of them may be new.
+    // That comes before the database has its name: whoever finds it need not do it again.
+    for (steps, above) in folder.ancestors().enumerate().skip(1) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            // What may not be read was there before.
+            Err(error) if steps == 1 && error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(io_error("cannot bring to the disk", above)(error));
+            }
+            _ => {}
+        }
+    }
     File::open(&new)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(&new, database))
         .and_then(|()| File::open(folder)?.sync_all())
-        .map_err(io_error("cannot make", database))?;
-    // The folder's own name must outlast a power cut as well.
-    if let Some(above) = folder.parent() {
-        File::open(above)
-            .and_then(|above| above.sync_all())
-            .map_err(io_error("cannot bring to the disk", above))?;
-    }
-    Ok(())
+        .map_err(io_error("cannot make", database))
 }
 
+/// Looks at the log, and brings it to the disk: of a process that was killed the last commit may lie
+/// in it that is not there yet, and nobody is to see what a power cut can take away.
 fn check_log(folder: &Path) -> Result<Log, OpenError> {
     let path = folder.join(format!("{DATABASE}-wal"));
     let log = log::read(&path).map_err(io_error("cannot read", &path))?;
-    match log.damage {
-        None => Ok(log),
-        Some((frame, commits)) => {
-            Err(OpenError::DamagedLog { path, frame, frames: log.frames, commits })
-        }
+    if let Some((frame, commits)) = log.damage {
+        return Err(OpenError::DamagedLog { path, frame, frames: log.frames, commits });
     }
+    if log.usable > 0 {
+        File::open(&path)
+            .and_then(|file| file.sync_data())
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(io_error("cannot bring to the disk", &path))?;
+    }
+    Ok(log)
 }
 
 /// The version of a file, read without touching it.
@@ -518,11 +552,20 @@ fn settle(folder: &Path, database: &Path, options: &FileOptions) -> Result<(), O
     if options.sync == Sync::Relaxed || options.read_only {
         return Ok(());
     }
-    sqlite::write_all_back(database).map_err(|error| open_error(database, &error))?;
+    begin_log(folder, database)?;
     let mark = folder.join(RELAXED);
     fs::remove_file(&mark)
         .and_then(|()| File::open(folder)?.sync_all())
         .map_err(io_error("cannot remove", &mark))
+}
+
+/// Writes all of the log back and ends it, so that nothing of it comes again after a power cut. Only
+/// for who has the store alone.
+fn begin_log(folder: &Path, database: &Path) -> Result<(), OpenError> {
+    sqlite::write_all_back(database).map_err(|error| open_error(database, &error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error("cannot bring to the disk", folder))
 }
 
 fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {

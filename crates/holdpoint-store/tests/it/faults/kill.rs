@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use holdpoint_store::{FileOptions, FileStore};
 use tempfile::TempDir;
 
 use super::child::Plan;
@@ -207,6 +208,58 @@ fn store_002_st_1_killed_at_random_moments_nothing_acknowledged_is_lost() {
         assert!(is_fine, "seed {seed}: {}", said(&output));
         store.judge().unwrap_or_else(|error| panic!("seed {seed}, life {}: {error}", store.life));
     }
+}
+
+/// A commit that was written and not brought to the disk when its process was killed is there for
+/// the next, as long as the power stays on. Nobody may see it before it is there for good.
+#[test]
+fn store_002_st_2_what_a_killed_process_left_is_on_the_disk_before_anybody_sees_it() {
+    if !strace::is_there("kills before syncs") {
+        return;
+    }
+    let seed = seed();
+    let mut random = Random::new(seed);
+    let mut store = Store::new(seed);
+    let log = store.path().join("holdpoint.db-wal");
+    let when = 5 + random.below(40);
+    let inject = format!("fdatasync,fsync:signal=KILL:when={when}");
+    let output = store.next_plan().command(&strace::inject(&inject, &[&log])).output();
+    let output = output.expect("strace");
+    assert_eq!(output.status.signal(), Some(9), "seed {seed}: {}", said(&output));
+    let trace = store.folder.path().join("trace");
+    let trace_text = trace.display().to_string();
+    let calls = "trace=fdatasync,fsync,write";
+    let before = ["strace", "-f", "-qq", "-y", "-o", &trace_text, "-e", calls];
+    let plan = Plan { steps: 0, ..store.next_plan() };
+    let output = plan.command(&before.map(str::to_owned)).output().expect("strace");
+    assert!(output.status.success(), "seed {seed}: {}", said(&output));
+    let trace = fs::read_to_string(trace).expect("a trace");
+    let mut lines = trace.lines().take_while(|line| !line.contains("seen begin"));
+    let name = format!("<{}>)", log.display());
+    let is_synced = lines.any(|line| line.contains("sync(") && line.contains(&name));
+    assert!(is_synced, "seed {seed}: the log is read and may vanish");
+    store.judge().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+}
+
+/// A new database would take up what the log of the old one says.
+#[test]
+fn store_005_a_log_whose_database_is_gone_is_refused_and_left_alone() {
+    let mut store = Store::new(3);
+    let plan = Plan { drops_dead: true, ..store.next_plan() };
+    let output = plan.command(&["env".to_owned()]).output().expect("a process");
+    assert!(output.status.success(), "{}", said(&output));
+    let (database, log) =
+        (store.path().join("holdpoint.db"), store.path().join("holdpoint.db-wal"));
+    let aside = store.folder.path().join("aside");
+    fs::rename(&database, &aside).expect("it can be moved");
+    let before = fs::read(&log).expect("a log");
+    let error = FileStore::open(store.path(), FileOptions::new()).expect_err("it is no new store");
+    let text = error.to_string();
+    assert!(text.contains("holdpoint.db-wal") && text.contains("not there"), "{text}");
+    assert!(fs::read(&log).expect("a log") == before, "what is refused is left alone");
+    assert!(!database.exists(), "what is refused is left alone");
+    fs::rename(&aside, &database).expect("it can be moved back");
+    store.judge().expect("with its database it is sound");
 }
 
 /// The judge sees what it is there for.
