@@ -37,7 +37,8 @@ pub(super) struct Plan {
     pub(super) steps: u32,
     pub(super) threads: u32,
     pub(super) relaxed: bool,
-    /// Whether it tells what it found, which it can when nobody else writes.
+    /// Whether it tells what it found, and deletes what has ended; where others write meanwhile the
+    /// facts would not tell what came of it.
     pub(super) looks: bool,
     /// Whether it waits, before it ends, until its input ends.
     pub(super) holds: bool,
@@ -63,7 +64,7 @@ impl Plan {
 
     /// The command that carries it out, after the words in front: `strace ..`.
     pub(super) fn command(&self, before: &[String]) -> Command {
-        let mut command = part("play", before);
+        let mut command = part("faults::child::play", before);
         command.env(PLAN, self.to_text());
         command
     }
@@ -96,15 +97,15 @@ impl Plan {
     }
 }
 
-/// This binary, which runs the one test `name` of this file and nothing else.
-pub(super) fn part(name: &str, before: &[String]) -> Command {
+/// This binary, which runs one test and nothing else.
+pub(super) fn part(test: &str, before: &[String]) -> Command {
     let program = std::env::current_exe().expect("this program");
     let mut words = before.iter().map(std::ffi::OsString::from).collect::<Vec<_>>();
     words.push(program.into());
     let mut command = Command::new(&words[0]);
     command
         .args(&words[1..])
-        .args(["--exact", &format!("faults::child::{name}"), "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
@@ -158,7 +159,9 @@ impl Player {
         if !self.has_failed.load(Ordering::Acquire) {
             // An idle moment, in which the writer merges what has ended.
             thread::sleep(Duration::from_millis(60));
-            self.prune(&store);
+            if self.plan.looks {
+                self.prune(&store);
+            }
             self.work(&store, 1, streams);
         }
         if self.has_failed.load(Ordering::Acquire) {

@@ -17,6 +17,7 @@ mod judge;
 mod kill;
 mod place;
 mod random;
+mod sharing;
 mod strace;
 
 use std::fs;
