@@ -213,7 +213,7 @@ fn store_002_st_1_killed_at_random_moments_nothing_acknowledged_is_lost() {
 /// A commit that was written and not brought to the disk when its process was killed is there for
 /// the next, as long as the power stays on. Nobody may see it before it is there for good.
 #[test]
-fn store_002_st_2_what_a_killed_process_left_is_on_the_disk_before_anybody_sees_it() {
+fn store_002_what_a_killed_process_left_is_on_the_disk_before_anybody_sees_it() {
     if !strace::is_there("kills before syncs") {
         return;
     }
