@@ -4,7 +4,10 @@
 //! first frame whose checksum is wrong the log ends. That is right for a commit that was under way,
 //! and nothing was acknowledged of it. It is wrong where a frame was damaged later. The two can be
 //! told apart (STORE-005): a commit is begun only when the one before is on the disk. So where a
-//! whole commit follows one that is not whole, the latter was on the disk once, and is damaged.
+//! whole commit follows one that is not whole, the latter was on the disk once, and is damaged. For
+//! that nothing may be written over what is left of a commit that was cut: of two such rests one
+//! could look like a commit behind the other. So whoever finds one begins a new log
+//! ([`Log::has_rest`]).
 //!
 //! Each frame's checksum goes on from that of the frame before, which stands in that frame's header.
 //! So frames behind a damaged one can still be checked, each against its neighbour.
@@ -31,6 +34,8 @@ pub(crate) struct Log {
     pub(crate) usable: u64,
     /// Frames of a commit that never became whole, at the end.
     pub(crate) tail: u64,
+    /// Whether anything of this round lies behind the usable frames, good or not.
+    pub(crate) has_rest: bool,
     /// Where there is damage: the first damaged frame, from 1, or 0 for the head of the log, and how
     /// many whole commits lie behind it.
     pub(crate) damage: Option<(u64, u64)>,
@@ -100,6 +105,7 @@ fn scan(mut file: impl Read) -> io::Result<Log> {
         let is_of_this_round = frame[8..16] == salt;
         let is_good = is_of_this_round && frame_sum(sum, &frame) == own;
         let is_commit = word(&frame, 4) != 0;
+        log.has_rest |= first_bad.is_some() && is_of_this_round;
         if is_good {
             log.frames = number;
         }
@@ -119,6 +125,7 @@ fn scan(mut file: impl Read) -> io::Result<Log> {
     }
     log.damage = first_bad.filter(|_| commits > 0).map(|frame| (frame, commits));
     log.tail = log.frames.saturating_sub(log.usable);
+    log.has_rest |= log.tail > 0;
     Ok(log)
 }
 
