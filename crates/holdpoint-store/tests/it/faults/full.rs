@@ -117,6 +117,7 @@ fn store_003_st_5_a_store_is_opened_again_by_the_same_process_when_there_is_room
     let store = open(&disk.store()).expect("there is room for an empty store");
     let mut count = 0;
     let error = loop {
+        assert!(count < 1000, "it is never full");
         match append(&store, &stream, count + 1) {
             Ok(()) => count += 1,
             Err(error) => break error,
