@@ -311,7 +311,10 @@ pub(super) fn snapshot(id: Id) -> Vec<u8> {
 
 /// The same words again and again: cheap, and no two payloads look alike.
 fn payload(words: &str, size: usize) -> Vec<u8> {
-    words.bytes().cycle().take(size.max(words.len())).collect()
+    let size = size.max(words.len());
+    let mut payload = words.repeat(size.div_ceil(words.len())).into_bytes();
+    payload.truncate(size);
+    payload
 }
 
 pub(super) fn key(id: Id) -> String {

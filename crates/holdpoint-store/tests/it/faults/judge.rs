@@ -263,24 +263,27 @@ impl Judge<'_> {
     }
 }
 
-/// What the dead left behind can be claimed and gone on with.
+/// What the dead left behind can be claimed and gone on with, all of it at once.
 fn claim(store: &FileStore) -> Result<(), String> {
-    for info in store.list(&Filter::default()).map_err(|error| error.to_string())? {
-        if info.state.is_terminal() {
-            continue;
+    let id = Id { life: 9999, number: 1 };
+    let infos = store.list(&Filter::default()).map_err(|error| error.to_string())?;
+    let live: Vec<_> = infos.into_iter().filter(|info| !info.state.is_terminal()).collect();
+    for round in 1..=2 {
+        let event =
+            |info: &StreamInfo| [facts::event(&info.stream, id, info.last_seq + round, false)];
+        let events: Vec<_> = live.iter().map(event).collect();
+        let mut writes = Vec::new();
+        for (info, event) in live.iter().zip(&events) {
+            let fence = match round {
+                1 => Fence::Claim { epoch: info.epoch },
+                _ => Fence::Owned { epoch: info.epoch + 1 },
+            };
+            writes.push(Write::new(&info.stream, fence).events(event));
         }
-        let id = Id { life: 9999, number: 1 };
-        let (stream, seq) = (&info.stream, info.last_seq + 1);
-        let event = facts::event(stream, id, seq, false);
-        let write = Write::new(stream, Fence::Claim { epoch: info.epoch })
-            .events(std::slice::from_ref(&event));
-        let done = store.append(&[write]).and_then(Appended::wait);
-        done.map_err(|error| format!("{stream} cannot be claimed: {error}"))?;
-        let next = facts::event(stream, id, seq + 1, false);
-        let write = Write::new(stream, Fence::Owned { epoch: info.epoch + 1 })
-            .events(std::slice::from_ref(&next));
-        let done = store.append(&[write]).and_then(Appended::wait);
-        done.map_err(|error| format!("{stream} cannot be gone on with: {error}"))?;
+        if !writes.is_empty() {
+            let done = store.append(&writes).and_then(Appended::wait);
+            done.map_err(|error| format!("round {round} of claims: {error}"))?;
+        }
     }
     Ok(())
 }

@@ -10,12 +10,14 @@
 
 mod asking;
 mod child;
+mod disk;
 mod errors;
 mod facts;
 mod full;
 mod judge;
 mod kill;
 mod place;
+mod power;
 mod random;
 mod sharing;
 mod strace;
