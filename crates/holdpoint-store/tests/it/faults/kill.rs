@@ -241,6 +241,30 @@ fn store_002_what_a_killed_process_left_is_on_the_disk_before_anybody_sees_it() 
     store.judge().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
 }
 
+/// A store may be asked for in a folder whose parents are not there either.
+#[test]
+fn store_002_st_3_the_names_of_all_folders_that_were_made_are_on_the_disk() {
+    if !strace::is_there("syncs of folders") {
+        return;
+    }
+    let mut store = Store::new(5);
+    let top = store.folder.path().canonicalize().expect("a folder");
+    let plan = Plan { folder: top.join("one/two/three"), steps: 1, ..store.next_plan() };
+    let trace = top.join("trace").display().to_string();
+    let before = ["strace", "-f", "-qq", "-y", "-o", &trace, "-e", "trace=fsync,write"];
+    let output = plan.command(&before.map(str::to_owned)).output().expect("strace");
+    assert!(output.status.success(), "{}", said(&output));
+    let trace = fs::read_to_string(trace).expect("a trace");
+    let until_ack: Vec<&str> = trace.lines().take_while(|line| !line.contains("\"ack ")).collect();
+    assert!(until_ack.len() < trace.lines().count(), "nothing is acknowledged");
+    for folder in ["", "one", "one/two", "one/two/three"] {
+        let name = format!("<{}>)", top.join(folder).display()).replace("/>)", ">)");
+        let is_synced =
+            until_ack.iter().any(|line| line.contains("fsync(") && line.contains(&name));
+        assert!(is_synced, "what is new in {name} may vanish");
+    }
+}
+
 /// A new database would take up what the log of the old one says.
 #[test]
 fn store_005_a_log_whose_database_is_gone_is_refused_and_left_alone() {
