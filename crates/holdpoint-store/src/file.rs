@@ -387,20 +387,22 @@ fn enter(folder: &Path, options: &FileOptions) -> Result<(File, Log), OpenError>
         Err(fs::TryLockError::Error(error)) => return Err(io_error("cannot lock", &path)(error)),
     };
     let database = folder.join(DATABASE);
+    if is_alone && options.create && !database.exists() {
+        create(folder, &database)?;
+    }
+    // Before anything is touched: what a newer version has written, or another program, stays as it
+    // is.
+    let version = version(&database)?;
+    if version > schema::VERSION {
+        let known = schema::VERSION;
+        return Err(OpenError::Newer { path: database, found: version, known });
+    }
     if is_alone {
-        if options.create && !database.exists() {
-            create(folder, &database)?;
-        }
         if folder.join(RELAXED).exists() {
             settle(folder, &database, options)?;
         } else {
             log = check_log(folder)?;
         }
-    }
-    let version = version(&database)?;
-    if version > schema::VERSION {
-        let known = schema::VERSION;
-        return Err(OpenError::Newer { path: database, found: version, known });
     }
     if log.has_rest && !options.read_only {
         // Where that fails, so will the next write, and that is told.

@@ -155,6 +155,10 @@ fn core_010_foreign_and_newer_files_are_refused_untouched() {
     assert!(matches!(refused(&other), OpenError::Foreign { .. }));
     assert!(matches!(refused(b"tasks:\n"), OpenError::Foreign { .. }));
     assert!(matches!(refused(b""), OpenError::Foreign { .. }));
+    // Also where the weaker mode would have the log written back.
+    fs::write(folder.path().join("relaxed"), "").unwrap();
+    assert!(matches!(refused(&newer), OpenError::Newer { .. }));
+    assert!(folder.path().join("relaxed").exists());
     fs::write(&file, good).unwrap();
     drop(folder.open());
 }
