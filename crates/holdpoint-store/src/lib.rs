@@ -11,7 +11,7 @@
 //! writes; what waits when it is free becomes one transaction. Of each stream a commit writes one
 //! block, with a hash that chains it to the block before, and every read checks it.
 //!
-//! Reading order: `file` (opening, and the port), `writer` (the queue and the thread), `commit`
+//! Reading order: `open` (what is looked at first), `file` (the port), `writer` (the queue and the thread), `commit`
 //! (what is accepted), `blocks`, `chain` and `merge` (how events lie in the file), `reader`,
 //! `owner`, `wire`, `socket` and `news` (what goes between processes), `check`, `export`,
 //! `retention`.
@@ -46,6 +46,8 @@ mod memory;
 mod merge;
 #[cfg(feature = "file")]
 mod news;
+#[cfg(feature = "file")]
+mod open;
 #[cfg(feature = "file")]
 mod options;
 #[cfg(feature = "file")]
