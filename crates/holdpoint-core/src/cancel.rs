@@ -76,6 +76,9 @@ impl fmt::Display for CancelInfo {
     }
 }
 
+/// An error that has it among its sources says that something was cancelled, and by what.
+impl std::error::Error for CancelInfo {}
+
 #[cfg(feature = "tokio")]
 pub use token::Cancel;
 

@@ -20,3 +20,15 @@ pub trait Retryable: Error {
     /// True where the cause may pass by itself: a full queue, a busy file, an interrupted call.
     fn is_retryable(&self) -> bool;
 }
+
+/// An error as one text: its own message and those of its sources, joined by `: `.
+pub(crate) fn message_of(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        message.push_str(": ");
+        message.push_str(&next.to_string());
+        source = next.source();
+    }
+    message
+}

@@ -2,11 +2,12 @@
 //! cancellation with a cause, and the clock.
 //!
 //! Everything here is plain data and total functions. The crate has no runtime, opens no
-//! file and starts no thread. Two features add the pieces that do need a library:
-//! `serde` (events, states and names serialise) and `tokio` ([`Cancel`], and a
-//! [`SystemClock`] that follows tokio's paused time).
+//! file and starts no thread. Three features add the pieces that do need a library:
+//! `serde` (events, states and names serialise), `body` (what bodies of sessions are written
+//! with) and `tokio` ([`Cancel`], and a [`SystemClock`] that follows tokio's paused time).
 //!
-//! Reading order: [`name`], [`id`], [`clock`], [`cancel`], [`session`], [`event`], [`store`].
+//! Reading order: [`name`], [`id`], [`clock`], [`cancel`], [`session`], [`event`], [`store`],
+//! [`body`].
 //!
 //! ```
 //! use holdpoint_core::{Name, TaskName};
@@ -17,6 +18,7 @@
 //! ```
 
 pub mod backoff;
+pub mod body;
 pub mod cancel;
 pub mod clock;
 pub mod error;

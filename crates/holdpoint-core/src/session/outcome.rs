@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::cancel::CancelInfo;
 use crate::clock::Timestamp;
-use crate::error::{BoxError, Retryable};
+use crate::error::{BoxError, Retryable, message_of};
 
 /// What a body that returned `Ok` left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -107,13 +107,7 @@ impl Failure {
     #[must_use]
     pub fn from_error(error: impl Into<BoxError>, retryable: bool) -> Self {
         let error = error.into();
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(next) = source {
-            message.push_str(": ");
-            message.push_str(&next.to_string());
-            source = next.source();
-        }
+        let message = message_of(error.as_ref());
         Self::make(FailureCause::Error, message.into(), retryable, Some(error))
     }
 

@@ -39,6 +39,8 @@ pub enum QuestionKind {
     Confirm,
     /// A text that no event and no log may show.
     Secret,
+    /// Any value, as JSON: for answers that programs give.
+    Value,
 }
 
 /// Something a session asks.
@@ -113,7 +115,10 @@ impl OpenQuestions {
     /// The question `id`, where it is open.
     #[must_use]
     pub fn get(&self, id: QuestionId) -> Option<&Arc<Question>> {
-        self.iter().find(|question| question.id == id)
+        if self.first.id == id {
+            return Some(&self.first);
+        }
+        self.more.get(self.place(id)?)
     }
 
     pub(super) fn new(first: Arc<Question>) -> Self {
@@ -122,7 +127,7 @@ impl OpenQuestions {
 
     /// Adds a question. Its id must be above those already here.
     pub(super) fn push(&mut self, question: Arc<Question>) {
-        debug_assert!(self.iter().all(|open| open.id < question.id));
+        debug_assert!(self.iter().next_back().is_some_and(|open| open.id < question.id));
         self.more.push(question);
     }
 
@@ -135,8 +140,12 @@ impl OpenQuestions {
             self.first = self.more.remove(0);
             return true;
         }
-        let place = self.more.iter().position(|question| question.id == id);
-        place.map(|index| self.more.remove(index)).is_some()
+        self.place(id).map(|index| self.more.remove(index)).is_some()
+    }
+
+    /// Where it stands among those after the first: ids rise.
+    fn place(&self, id: QuestionId) -> Option<usize> {
+        self.more.binary_search_by_key(&id, |question| question.id).ok()
     }
 }
 

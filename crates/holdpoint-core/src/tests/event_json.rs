@@ -78,6 +78,7 @@ fn questions() -> impl Strategy<Value = QuestionKind> {
         Just(QuestionKind::Text),
         Just(QuestionKind::Confirm),
         Just(QuestionKind::Secret),
+        Just(QuestionKind::Value),
         prop::collection::vec(texts(), 0..3)
             .prop_map(|options| QuestionKind::Choice { options: options.into() }),
     ]

@@ -1,0 +1,66 @@
+//! Whether the code that runs now is the body's own.
+
+use std::cell::Cell;
+
+use super::port::SessionPort;
+
+thread_local! {
+    /// The address of the port whose body this thread polls; zero where it polls none, or where
+    /// an effect runs.
+    static BODY: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Polls a body: for the time of the call its operations are taken on this thread. Hosts call it
+/// around every poll of a body.
+///
+/// `port` is the very object that the body's [`SessionContext`](super::SessionContext) holds. What
+/// is called anywhere else, from a spawned task or from within an effect, is refused with
+/// [`BodyError::Misplaced`](super::BodyError::Misplaced). Bodies may be polled within one another.
+///
+/// # Panics
+/// Where `poll` does; the mark is as before then.
+///
+/// ```
+/// use std::future::Future;
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll};
+/// use holdpoint_core::body::{SessionPort, poll_body};
+///
+/// fn poll<F: Future>(port: &dyn SessionPort, body: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+///     poll_body(port, || body.poll(cx))
+/// }
+/// ```
+pub fn poll_body<R>(port: &dyn SessionPort, poll: impl FnOnce() -> R) -> R {
+    marked(address(port), poll)
+}
+
+/// Runs a part of an effect: what it calls is not the body's own.
+#[cfg(feature = "body")]
+pub(super) fn elsewhere<R>(effect: impl FnOnce() -> R) -> R {
+    marked(0, effect)
+}
+
+/// Whether the body that owns `port` is polled here, and no effect of it.
+#[cfg(feature = "body")]
+pub(super) fn is_body_of(port: &dyn SessionPort) -> bool {
+    BODY.get() == address(port)
+}
+
+fn marked<R>(mark: usize, run: impl FnOnce() -> R) -> R {
+    /// Restores the mark, in a panic too.
+    struct Restore(usize);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            BODY.set(self.0);
+        }
+    }
+
+    let _restore = Restore(BODY.replace(mark));
+    run()
+}
+
+/// A port is known by where it lies: it does not move while somebody shares it.
+fn address(port: &dyn SessionPort) -> usize {
+    std::ptr::from_ref(port).cast::<()>().addr()
+}
