@@ -162,6 +162,7 @@ impl OpTable {
         let Some(kind) = open.kind() else {
             return self.insert(None, Some(open), when, State::Waiting);
         };
+        self.moves += 1;
         if let Some(error) = name_fault(&name) {
             return self.insert(None, None, when, refused(error));
         }
@@ -173,7 +174,6 @@ impl OpTable {
             let state = refused(OpError::Cancelled(cause.clone()));
             return self.insert(None, None, when, state);
         }
-        self.moves += 1;
         let id = self.insert(Some(key.clone()), Some(open), when, State::Waiting);
         self.outstanding.insert(key, id.0);
         id
@@ -298,13 +298,18 @@ impl OpTable {
             slot.is_listed = false;
             if let Some(open) = slot.untold.take() {
                 slot.is_told = true;
-                fresh.push((slot.opened, Fresh { id: OpId(index), key: slot.key.clone(), open }));
+                fresh.push(Fresh { id: OpId(index), key: slot.key.clone(), open });
             }
         }
-        fresh.sort_unstable_by(|(one, a), (other, b)| {
-            (a.key.is_none(), &a.key, one).cmp(&(b.key.is_none(), &b.key, other))
+        let opened = |fresh: &Fresh| self.slots[fresh.id.0 as usize].opened;
+        fresh.sort_unstable_by(|one, other| {
+            let place = |fresh: &Fresh| (fresh.key.is_none(), opened(fresh));
+            match (&one.key, &other.key) {
+                (Some(one), Some(other)) => one.cmp(other),
+                _ => place(one).cmp(&place(other)),
+            }
         });
-        fresh.into_iter().map(|(_, fresh)| fresh).collect()
+        fresh
     }
 
     /// The outcomes of effects that ended since the last look and are still wanted, in the order
@@ -422,7 +427,7 @@ impl OpTable {
         self.outstanding.is_empty()
     }
 
-    /// How many operations with a key the body has opened. Where it rises though the body was
+    /// How many operations the body has called, delays apart. Where it rises though the body was
     /// given no record, the body's own code awaited something foreign.
     #[must_use]
     pub fn moves(&self) -> u64 {

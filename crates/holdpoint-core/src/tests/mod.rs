@@ -2,6 +2,19 @@
 //! `session_walk` drives the machine at random and checks what must always hold.
 
 mod backoff;
+#[cfg(feature = "body")]
+mod body_bodies;
+#[cfg(feature = "body")]
+mod body_errors;
+#[cfg(feature = "body")]
+mod body_host;
+#[cfg(feature = "body")]
+mod body_operations;
+#[cfg(feature = "body")]
+mod body_replay;
+#[cfg(feature = "body")]
+mod body_steps;
+mod body_table;
 #[cfg(feature = "tokio")]
 mod cancel;
 mod clock;
