@@ -277,7 +277,7 @@ impl SessionContext {
     /// Whether the body was told of a cancellation.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancel().is_some()
+        self.port.is_cancelled()
     }
 
     /// Waits, in an effect, until the session is asked to stop, be the body told of it or not. An
@@ -324,10 +324,12 @@ impl SessionContext {
         self.is_recorded
     }
 
+    #[inline]
     pub(super) fn port(&self) -> &Arc<dyn SessionPort> {
         &self.port
     }
 
+    #[inline]
     pub(super) fn when(&self) -> CancelWhen {
         self.when
     }

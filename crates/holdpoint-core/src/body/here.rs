@@ -30,27 +30,32 @@ thread_local! {
 ///     poll_body(port, || body.poll(cx))
 /// }
 /// ```
+#[inline]
 pub fn poll_body<R>(port: &dyn SessionPort, poll: impl FnOnce() -> R) -> R {
     marked(address(port), poll)
 }
 
 /// Runs a part of an effect: what it calls is not the body's own.
 #[cfg(feature = "body")]
+#[inline]
 pub(super) fn elsewhere<R>(effect: impl FnOnce() -> R) -> R {
     marked(0, effect)
 }
 
 /// Whether the body that owns `port` is polled here, and no effect of it.
 #[cfg(feature = "body")]
+#[inline]
 pub(super) fn is_body_of(port: &dyn SessionPort) -> bool {
     BODY.get() == address(port)
 }
 
+#[inline]
 fn marked<R>(mark: usize, run: impl FnOnce() -> R) -> R {
     /// Restores the mark, in a panic too.
     struct Restore(usize);
 
     impl Drop for Restore {
+        #[inline]
         fn drop(&mut self) {
             BODY.set(self.0);
         }
@@ -61,6 +66,7 @@ fn marked<R>(mark: usize, run: impl FnOnce() -> R) -> R {
 }
 
 /// A port is known by where it lies: it does not move while somebody shares it.
+#[inline]
 fn address(port: &dyn SessionPort) -> usize {
     std::ptr::from_ref(port).cast::<()>().addr()
 }

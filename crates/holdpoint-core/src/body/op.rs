@@ -52,6 +52,7 @@ impl Op {
     }
 
     /// A step of which no port hears.
+    #[inline]
     pub(super) fn direct(cx: &SessionContext, name: OpName) -> Self {
         match fault(cx, Kind::Step, &name) {
             Some(error) => Self::refused(cx, error),
@@ -66,32 +67,17 @@ impl Op {
     }
 
     /// What there is to say. It is refused where the body itself is not polled.
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, BodyError>> {
-        match &self.state {
+        match self.state {
             State::Direct(when) => {
                 self.look_around()?;
-                match self.port.cancel() {
-                    Some(cause) if *when == CancelWhen::Requested => {
-                        self.state = State::Over;
-                        Poll::Ready(Err(BodyError::Cancelled(cause)))
-                    }
-                    _ => Poll::Ready(Ok(Next::Execute(None))),
+                if when == CancelWhen::Requested && self.port.is_cancelled() {
+                    return self.poll_cancelled();
                 }
+                Poll::Ready(Ok(Next::Execute(None)))
             }
-            State::Open(id, kind, _) => {
-                self.look_around()?;
-                let (id, kind) = (*id, *kind);
-                Poll::Ready(match ready!(self.port.poll(id, cx)) {
-                    OpEvent::Execute(execution) => Ok(Next::Execute(Some(execution))),
-                    OpEvent::Done(result) => {
-                        self.close();
-                        match result {
-                            Ok(value) => Ok(Next::Value(value)),
-                            Err(error) => Err(BodyError::of_operation(kind, &self.name, error)),
-                        }
-                    }
-                })
-            }
+            State::Open(id, kind, _) => self.poll_port(id, kind, cx),
             State::Refused(_) => match std::mem::replace(&mut self.state, State::Over) {
                 State::Refused(error) => Poll::Ready(Err(*error)),
                 _ => Poll::Pending,
@@ -100,15 +86,46 @@ impl Op {
         }
     }
 
+    #[cold]
+    fn poll_cancelled(&mut self) -> Poll<Result<Next, BodyError>> {
+        match self.port.cancel() {
+            Some(cause) => {
+                self.state = State::Over;
+                Poll::Ready(Err(BodyError::Cancelled(cause)))
+            }
+            None => Poll::Ready(Ok(Next::Execute(None))),
+        }
+    }
+
+    fn poll_port(
+        &mut self,
+        id: OpId,
+        kind: Kind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Next, BodyError>> {
+        self.look_around()?;
+        let result = match ready!(self.port.poll(id, cx)) {
+            OpEvent::Execute(execution) => return Poll::Ready(Ok(Next::Execute(Some(execution)))),
+            OpEvent::Done(result) => result,
+        };
+        self.close();
+        Poll::Ready(match result {
+            Ok(value) => Ok(Next::Value(value)),
+            Err(error) => Err(BodyError::of_operation(kind, &self.name, error)),
+        })
+    }
+
     /// Refuses, where the body itself is not polled.
+    #[inline]
     pub(super) fn look_around(&self) -> Result<(), BodyError> {
         if here::is_body_of(&*self.port) {
             return Ok(());
         }
-        Err(BodyError::misplaced(self.label()))
+        Err(self.misplaced())
     }
 
     /// Whether its result comes from a record.
+    #[inline]
     pub(super) fn is_recorded(&self) -> bool {
         matches!(self.state, State::Open(..)) && self.port.is_recorded()
     }
@@ -160,13 +177,16 @@ impl Op {
         })
     }
 
-    fn label(&self) -> String {
-        match self.state {
-            State::Open(_, kind, _) => label(kind, &self.name),
-            _ => label(Kind::Step, &self.name),
-        }
+    #[cold]
+    fn misplaced(&self) -> BodyError {
+        let kind = match self.state {
+            State::Open(_, kind, _) => kind,
+            _ => Kind::Step,
+        };
+        BodyError::misplaced(label(kind, &self.name))
     }
 
+    #[inline]
     fn close(&mut self) {
         if let State::Open(id, ..) = self.state {
             self.state = State::Over;
@@ -176,6 +196,7 @@ impl Op {
 }
 
 impl Drop for Op {
+    #[inline]
     fn drop(&mut self) {
         self.close();
     }
@@ -207,12 +228,20 @@ impl Drop for Delay {
 }
 
 /// Why an operation cannot be called at all: where, or under what name.
+#[inline]
 fn fault(cx: &SessionContext, kind: Kind, name: &str) -> Option<BodyError> {
-    if !here::is_body_of(&**cx.port()) {
-        return Some(BodyError::misplaced(label(kind, name)));
+    let is_fine = here::is_body_of(&**cx.port()) && name_fault(name).is_none();
+    if is_fine { None } else { Some(describe(cx, kind, name)) }
+}
+
+#[cold]
+fn describe(cx: &SessionContext, kind: Kind, name: &str) -> BodyError {
+    match name_fault(name) {
+        Some(error) if here::is_body_of(&**cx.port()) => {
+            // Not the whole of a name that is too long.
+            let shown = name.chars().take(40).collect::<String>();
+            BodyError::of_operation(kind, &shown, error)
+        }
+        _ => BodyError::misplaced(label(kind, name)),
     }
-    let error = name_fault(name)?;
-    // Not the whole of a name that is too long.
-    let shown = name.chars().take(40).collect::<String>();
-    Some(BodyError::of_operation(kind, &shown, error))
 }

@@ -190,6 +190,12 @@ pub trait SessionPort: Send + Sync {
     /// The cancellation that the body was told of.
     fn cancel(&self) -> Option<CancelInfo>;
 
+    /// Whether the body was told of a cancellation. Asked before every step that is not recorded:
+    /// worth a flag of its own where the cause lies behind a lock.
+    fn is_cancelled(&self) -> bool {
+        self.cancel().is_some()
+    }
+
     /// Whether the session was asked to stop, whether or not the body was told of it: for effects,
     /// which are not replayed. Leaves a waker where it was not.
     fn poll_cancel_requested(&self, cx: &mut Context<'_>) -> Poll<CancelInfo>;

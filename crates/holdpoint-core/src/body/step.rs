@@ -134,8 +134,10 @@ where
     Fut: Future<Output = Result<T, StepFailure>>,
 {
     async move {
-        let next = poll_fn(|cx| op.poll(cx)).await?;
-        let Next::Execute(_) = next else { return op.value(Kind::Step, next) };
+        match poll_fn(|cx| op.poll(cx)).await? {
+            Next::Execute(_) => {}
+            next => return op.value(Kind::Step, next),
+        }
         let outcome = {
             let mut effect = pin!(elsewhere(effect));
             poll_fn(|cx| poll_effect(&op, effect.as_mut(), cx)).await?
@@ -162,10 +164,12 @@ where
     Fut: Future<Output = Result<T, StepFailure>>,
 {
     async move {
-        let next = poll_fn(|cx| op.poll(cx)).await?;
-        let Next::Execute(execution) = next else { return op.value(Kind::Step, next) };
-        let execution =
-            execution.expect("BUG: a step that its port knows is told of its execution");
+        let execution = match poll_fn(|cx| op.poll(cx)).await? {
+            Next::Execute(execution) => {
+                execution.expect("BUG: a step that its port knows is told of its execution")
+            }
+            next => return op.value(Kind::Step, next),
+        };
         let mut number = 1;
         let outcome = loop {
             let ended = {

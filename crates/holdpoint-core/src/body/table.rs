@@ -440,13 +440,19 @@ fn refused(error: OpError) -> State {
     State::Done { result: Err(error), is_delivered: false }
 }
 
+/// What is wrong with the name of an operation.
+#[inline]
 pub(super) fn name_fault(name: &str) -> Option<OpError> {
+    if (1..=MAX_OP_NAME_LEN).contains(&name.len()) { None } else { Some(bad_name(name)) }
+}
+
+#[cold]
+fn bad_name(name: &str) -> OpError {
     let message = match name.len() {
         0 => "the name of an operation cannot be empty".to_owned(),
-        1..=MAX_OP_NAME_LEN => return None,
         len => {
             format!("the name of an operation has at most {MAX_OP_NAME_LEN} bytes, this has {len}")
         }
     };
-    Some(OpError::Failed { message, retryable: false })
+    OpError::Failed { message, retryable: false }
 }

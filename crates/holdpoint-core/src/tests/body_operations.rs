@@ -234,7 +234,7 @@ fn sess_020_a_step_takes_little_more_room_than_its_effect() {
     // The closure, the future that owns it, and what the step itself keeps.
     assert!(size_of_val(&step) < 3 * 1000 + 200, "{}", size_of_val(&step));
     let step = cx.step("s", async || Ok(1));
-    assert!(size_of_val(&step) <= 144, "{}", size_of_val(&step));
+    assert!(size_of_val(&step) <= 112, "{}", size_of_val(&step));
 }
 
 #[test]
