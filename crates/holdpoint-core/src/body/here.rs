@@ -35,6 +35,13 @@ pub fn poll_body<R>(port: &dyn SessionPort, poll: impl FnOnce() -> R) -> R {
     marked(address(port), poll)
 }
 
+/// Whether this thread polls a body's own code, and no effect. For hosts that must tell who woke the
+/// body: the body itself, which is then not done with its turn, or an effect.
+#[must_use]
+pub fn is_in_body() -> bool {
+    BODY.get() != 0
+}
+
 /// Runs a part of an effect: what it calls is not the body's own.
 #[cfg(feature = "body")]
 #[inline]

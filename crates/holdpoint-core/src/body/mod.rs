@@ -54,7 +54,8 @@ pub use self::{
     wait::{Wait, WaitAll},
 };
 pub use error::{BodyError, Fault, StepFailure, Terminal, body_end};
-pub use here::poll_body;
+pub use here::{is_in_body, poll_body};
+pub use ordinals::Ordinals;
 pub use port::{
     CancelWhen, ChildSpec, Execution, Kind, OpError, OpEvent, OpId, OpKey, OpName, Open, Payload,
     SessionPort,

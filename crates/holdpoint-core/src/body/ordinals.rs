@@ -10,16 +10,26 @@ const FEW: usize = 16;
 /// A count for each kind.
 type Counts = [u32; 4];
 
-/// Counts by kind and name.
+/// How many operations of each kind and name a body has called, for hosts that number them without
+/// an [`OpTable`](super::OpTable).
+///
+/// ```
+/// use holdpoint_core::body::{Kind, Ordinals};
+///
+/// let mut ordinals = Ordinals::default();
+/// assert_eq!(ordinals.next(Kind::Step, &"fetch".into()), 0);
+/// assert_eq!(ordinals.next(Kind::Step, &"fetch".into()), 1);
+/// assert_eq!(ordinals.next(Kind::Ask, &"fetch".into()), 0);
+/// ```
 #[derive(Debug, Default)]
-pub(super) struct Ordinals {
+pub struct Ordinals {
     few: Vec<(OpName, Counts)>,
     many: HashMap<OpName, Counts>,
 }
 
 impl Ordinals {
     /// The ordinal of the next operation of this kind and name.
-    pub(super) fn next(&mut self, kind: Kind, name: &OpName) -> u32 {
+    pub fn next(&mut self, kind: Kind, name: &OpName) -> u32 {
         let count = &mut self.counts(name)[kind as usize];
         let ordinal = *count;
         *count = ordinal.saturating_add(1);

@@ -378,8 +378,8 @@ impl OpTable {
         slot.waker.take()
     }
 
-    /// Tells the body that the session was asked to stop. Open questions, sleeps and children
-    /// that heed it are cancelled, and whatever heeding operation is called later; steps that are
+    /// Tells the body that the session was asked to stop. Open questions are cancelled, sleeps and
+    /// children that heed it are, and whatever heeding operation is called later; steps that are
     /// open go on. The first cause is kept. The wakers, in the order of the keys, are to be woken.
     #[must_use]
     pub fn deliver_cancel(&mut self, cause: CancelInfo) -> Vec<Waker> {
@@ -390,7 +390,9 @@ impl OpTable {
         let mut ended = Vec::new();
         for (key, index) in &self.outstanding {
             let slot = &mut self.slots[*index as usize];
-            if key.kind != Kind::Step && slot.when == CancelWhen::Requested {
+            // A question is withdrawn by the cancellation itself, whoever asked it.
+            if key.kind == Kind::Ask || key.kind != Kind::Step && slot.when == CancelWhen::Requested
+            {
                 slot.untold = None;
                 slot.state = refused(OpError::Cancelled(cause.clone()));
                 wakers.extend(slot.waker.take());

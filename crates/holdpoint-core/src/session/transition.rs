@@ -25,7 +25,13 @@ impl Transition {
         self.head[0].is_none()
     }
 
-    pub(super) fn push(&mut self, event: EventKind) {
+    /// Adds the events of the next input.
+    pub fn append(&mut self, next: Self) {
+        next.into_iter().for_each(|event| self.push(event));
+    }
+
+    /// Adds an event that changes no state.
+    pub fn push(&mut self, event: EventKind) {
         match self.head.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(event),
             None => self.tail.push(event),

@@ -1,0 +1,268 @@
+//! Registered bodies, and how a session is made from one.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use holdpoint_core::SessionId;
+use holdpoint_core::body::{BodyFuture, BodyOutput, ErasedBody, SessionContext, TypedBody};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::driver::{Launch, LaunchError, Shared, Shown, Spawned, Spec};
+use super::handle::{Decode, Run, SessionHandle, decode};
+use super::stored;
+use crate::error::SpawnError;
+
+/// A registered body: what sessions are made from. Clones are the same.
+///
+/// See [`Sessions::register`](crate::Sessions::register).
+pub struct Body<I, O> {
+    shared: Arc<Shared>,
+    body: Arc<dyn TypedBody<I>>,
+    output: PhantomData<fn() -> O>,
+}
+
+/// A session about to be made: a future of its [`Run`]. Nothing happens before its first poll.
+///
+/// # Cancel safety
+/// Dropped before its first poll, nothing was done. Dropped later, the session may exist and runs
+/// on; under an idempotency key it is found again.
+#[must_use = "a session is made when this is awaited"]
+pub struct Spawn<O> {
+    shared: Arc<Shared>,
+    spec: Spec,
+    launch: Option<Result<Box<dyn Launch>, SpawnError>>,
+    waits: Option<Waits>,
+    decode: Decode<O>,
+}
+
+type Waits = Pin<Box<dyn Future<Output = Result<SessionId, SpawnError>> + Send>>;
+
+impl<I, O> Body<I, O>
+where
+    I: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    O: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    pub(crate) fn new(shared: Arc<Shared>, body: Arc<dyn TypedBody<I>>) -> Self {
+        Self { shared, body, output: PhantomData }
+    }
+
+    /// The name under which it is registered.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.body.name().as_str()
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.body.version()
+    }
+
+    /// Makes a session that runs this body on `input` (SESS-001).
+    ///
+    /// The body runs in the background, on the tokio runtime in which this is awaited. With a store
+    /// the session is recorded when this is ready.
+    ///
+    /// # Errors
+    /// [`SpawnError`] when awaited; then nothing was created.
+    pub fn spawn(&self, input: I) -> Spawn<O> {
+        self.make(input, true)
+    }
+
+    /// Registers a session without starting it: Planned, until it is resumed.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn plan(&self, input: I) -> Spawn<O> {
+        self.make(input, false)
+    }
+
+    fn make(&self, input: I, starts: bool) -> Spawn<O> {
+        let name: Arc<str> = self.body.name().as_str().into();
+        let mut spec = Spec::new(Arc::clone(&name), self.version(), starts);
+        let launch: Result<Box<dyn Launch>, SpawnError> = if self.shared.is_durable {
+            match serde_json::to_string(&input) {
+                Ok(text) => {
+                    spec.input = Some(text.clone());
+                    let body = Arc::clone(&self.body) as Arc<dyn ErasedBody>;
+                    Ok(Box::new(FromText { body, input: text.into() }))
+                }
+                Err(error) => {
+                    Err(SpawnError::Encode { body: name, message: error.to_string().into() })
+                }
+            }
+        } else {
+            Ok(Box::new(FromValue { body: Arc::clone(&self.body), input }))
+        };
+        Spawn { shared: Arc::clone(&self.shared), spec, launch: Some(launch), waits: None, decode }
+    }
+}
+
+impl<O> Spawn<O> {
+    pub(crate) fn of_closure(shared: Arc<Shared>, launch: Box<dyn Launch>) -> Self {
+        let spec = Spec::new(Arc::from(""), 1, true);
+        let launch = if shared.is_durable { Err(SpawnError::Unregistered) } else { Ok(launch) };
+        let decode = |_: &str| Err("the output of a closure is not recorded".to_owned());
+        Self { shared, spec, launch: Some(launch), waits: None, decode }
+    }
+
+    /// An idempotency key, 1 to 256 bytes: the same key gives the same session (SESS-019), for as
+    /// long as the session is known. Default: none.
+    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.spec.key = Some(key.into());
+        self
+    }
+
+    /// A limit of the whole session, from its first start. When it has passed the session is asked
+    /// to stop, and ends as failed (SESS-014). Default: none.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.spec.limits.session = Some(limit);
+        self
+    }
+
+    /// A limit of each pause; otherwise the same. Default: none.
+    pub fn pause_timeout(mut self, limit: Duration) -> Self {
+        self.spec.limits.pause = Some(limit);
+        self
+    }
+
+    /// The id that the session will have, unless it is found by its key.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.spec.id
+    }
+
+    fn start(&mut self) -> Poll<Result<SessionId, SpawnError>> {
+        let Some(launch) = self.launch.take() else { return Poll::Pending };
+        let id = self.spec.id;
+        let (body, key) = (Arc::clone(&self.spec.body), self.spec.key.clone());
+        let spec = std::mem::replace(&mut self.spec, Spec::new(Arc::clone(&body), 1, false));
+        self.spec.id = id;
+        let shown = match launch.and_then(|launch| self.shared.spawn(spec, launch)) {
+            Err(error) => return Poll::Ready(Err(error)),
+            Ok(Spawned::Found(id)) => return Poll::Ready(Ok(id)),
+            Ok(Spawned::Here(_, shown) | Spawned::Stored(shown)) => shown,
+        };
+        match shown {
+            Shown::Now => Poll::Ready(Ok(id)),
+            shown => {
+                let shared = Arc::clone(&self.shared);
+                let waits = async move {
+                    match shown.wait().await {
+                        Ok(()) => Ok(id),
+                        Err(error) => stored::find_by_key(&shared, key, body, error),
+                    }
+                };
+                self.waits = Some(Box::pin(waits));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<O> Future for Spawn<O> {
+    type Output = Result<Run<O>, SpawnError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let mut made = Poll::Pending;
+        if this.launch.is_some() {
+            made = this.start();
+        }
+        if let Some(waits) = &mut this.waits {
+            made = waits.as_mut().poll(cx);
+        }
+        made.map_ok(|id| Run::new(SessionHandle::new(Arc::clone(&this.shared), id), this.decode))
+    }
+}
+
+/// A body with its input, in memory.
+struct FromValue<I> {
+    body: Arc<dyn TypedBody<I>>,
+    input: I,
+}
+
+impl<I: Clone + Send + Sync + 'static> Launch for FromValue<I> {
+    fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError> {
+        Ok(self.body.call(cx, self.input.clone()))
+    }
+
+    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String> {
+        self.body.encode_output(output)?.ok()
+    }
+}
+
+/// A body with its input as it is recorded.
+pub(crate) struct FromText {
+    pub(crate) body: Arc<dyn ErasedBody>,
+    pub(crate) input: Arc<str>,
+}
+
+impl Launch for FromText {
+    fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError> {
+        self.body.start(cx, &self.input).map_err(LaunchError::Input)
+    }
+
+    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String> {
+        self.body.encode_output(output)?.ok()
+    }
+}
+
+/// A closure, which runs once.
+pub(crate) struct FromClosure(pub(crate) Option<Once>);
+
+pub(crate) type Once = Box<dyn FnOnce(SessionContext) -> BodyFuture + Send>;
+
+impl Launch for FromClosure {
+    fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError> {
+        Ok(self.0.take().ok_or(LaunchError::OnlyOnce)?(cx))
+    }
+
+    fn encode(&self, _: &(dyn Any + Send + Sync)) -> Option<String> {
+        None
+    }
+}
+
+/// The future of a closure's body, with an output that is kept as it is.
+pub(crate) fn erase<O, E, Fut>(body: Fut) -> BodyFuture
+where
+    O: Send + Sync + 'static,
+    E: Into<holdpoint_core::BoxError> + 'static,
+    Fut: Future<Output = Result<O, E>> + Send + 'static,
+{
+    Box::pin(async move {
+        match body.await {
+            Ok(output) => Ok(BodyOutput::Value(Arc::new(output))),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+impl<I, O> Clone for Body<I, O> {
+    fn clone(&self) -> Self {
+        let (shared, body) = (Arc::clone(&self.shared), Arc::clone(&self.body));
+        Self { shared, body, output: PhantomData }
+    }
+}
+
+impl<I, O> fmt::Debug for Body<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("name", self.body.name())
+            .field("version", &self.body.version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O> fmt::Debug for Spawn<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawn").field("id", &self.spec.id).finish_non_exhaustive()
+    }
+}

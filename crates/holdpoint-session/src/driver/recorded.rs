@@ -1,0 +1,391 @@
+//! A body whose results are recorded: what it has called, what it is to be given next, and what
+//! the journal says of its earlier starts (SESS-017).
+//!
+//! # Invariants
+//! 1. The body is given one record a turn, in the order of the journal; in replay from there, after
+//!    that from `ready`, where only what is acknowledged comes.
+//! 2. Nothing is opened, executed or written for the body before the journal is at its end.
+//! 3. A timer counts only as long as `delays` or `sleeps` has it: one that was closed and given
+//!    again is another.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use holdpoint_core::body::{
+    Delivery as Delivered, Fresh, Kind, OpError, OpId, OpKey, OpTable, Open, Payload,
+};
+use holdpoint_core::session::QuestionId;
+use holdpoint_core::{Monotonic, SessionId, Timestamp};
+
+use super::journal::{Done, Kept, Opened, Record, Start, What, hash_secret};
+use super::link::{Delivery, OpRef};
+use super::random;
+use super::slots::Target;
+use super::watch::Wakes;
+
+/// The operations of a body, and its journal.
+pub(crate) struct Recorded {
+    pub(crate) table: OpTable,
+    /// What is acknowledged and not given yet, with its time.
+    ready: VecDeque<(Delivery, Timestamp)>,
+    /// What is left of the journal.
+    replay: VecDeque<Record>,
+    pub(crate) is_live: bool,
+    /// The body was given something, or starts: its own code may move.
+    pub(crate) is_turn: bool,
+    /// How many operations it had called before this turn.
+    pub(crate) moves: u64,
+    /// The time as the body sees it.
+    pub(crate) now: Timestamp,
+    seed: u64,
+    drawn: u64,
+    salt: String,
+    /// Called and not acted upon.
+    pub(crate) fresh: BTreeMap<OpKey, (OpId, Open)>,
+    /// What the journal says was opened.
+    pub(crate) opened: HashMap<OpKey, What>,
+    /// Results of an earlier attempt, taken instead of executing a step again.
+    pub(crate) offers: HashMap<OpKey, Payload>,
+    timers: BinaryHeap<Reverse<(Monotonic, Timer)>>,
+    delays: HashMap<OpId, Monotonic>,
+    sleeps: BTreeMap<OpKey, Monotonic>,
+    /// Steps whose effects run.
+    pub(crate) executing: BTreeSet<OpKey>,
+    /// Children that run, by the operation that waits for them.
+    pub(crate) children: HashMap<OpKey, SessionId>,
+    /// Questions that wait for a place among the paused.
+    pub(crate) unasked: BTreeMap<OpKey, Open>,
+    /// A secret of the journal that has to be given again.
+    pub(crate) secret: Option<Secret>,
+    /// Progress that was told in replay: what of it is new is published when the replay is over.
+    pub(crate) held: Vec<Payload>,
+    /// How often the body told of its progress in this start.
+    pub(crate) emitted: u64,
+}
+
+/// A secret that has to be given again.
+#[derive(Debug)]
+pub(crate) struct Secret {
+    pub(crate) key: OpKey,
+    pub(crate) hash: String,
+    pub(crate) question: Option<QuestionId>,
+    pub(crate) value: Option<Payload>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Delay(OpId),
+    Sleep(OpKey),
+}
+
+/// What comes next for the body.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It was given something: poll it.
+    Poll,
+    /// Nothing at the moment.
+    Nothing,
+    /// A secret has to be asked for first.
+    Secret,
+    /// The journal has come to its end; what the body has called is to be acted upon.
+    Live,
+    /// The journal says something that the body has not called.
+    Mismatch { recorded: Arc<str>, found: Arc<str> },
+}
+
+impl Recorded {
+    /// A body that starts, with the entries of its attempt that follow the start.
+    pub(crate) fn new(start: &Start, replay: VecDeque<Record>) -> Self {
+        Self {
+            table: OpTable::new(),
+            ready: VecDeque::new(),
+            replay,
+            is_live: false,
+            is_turn: true,
+            moves: 0,
+            now: start.at,
+            seed: start.seed,
+            drawn: 0,
+            salt: start.salt.clone(),
+            fresh: BTreeMap::new(),
+            opened: HashMap::new(),
+            offers: HashMap::new(),
+            timers: BinaryHeap::new(),
+            delays: HashMap::new(),
+            sleeps: BTreeMap::new(),
+            executing: BTreeSet::new(),
+            children: HashMap::new(),
+            unasked: BTreeMap::new(),
+            secret: None,
+            held: Vec::new(),
+            emitted: 0,
+        }
+    }
+
+    /// The next random number.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.drawn += 1;
+        random::nth(self.seed, self.drawn)
+    }
+
+    /// The keyed hash of a secret of this session.
+    pub(crate) fn hash(&self, value: &str) -> String {
+        hash_secret(&self.salt, value)
+    }
+
+    /// Something is acknowledged: the body gets it in its turn.
+    pub(crate) fn give(&mut self, delivery: Delivery, at: Timestamp) {
+        self.ready.push_back((delivery, at));
+    }
+
+    /// The secret that the replay waits for is there.
+    pub(crate) fn know_secret(&mut self, value: Payload) {
+        if let Some(secret) = &mut self.secret {
+            secret.value = Some(value);
+        }
+    }
+
+    /// Gives the body the next record.
+    pub(crate) fn next_turn(&mut self, wakes: &mut Wakes) -> Turn {
+        if self.is_live { self.next_live(wakes) } else { self.next_recorded(wakes) }
+    }
+
+    fn next_live(&mut self, wakes: &mut Wakes) -> Turn {
+        while let Some((delivery, at)) = self.ready.pop_front() {
+            let is_given = match delivery {
+                Delivery::Op(OpRef::Key(key), result) => {
+                    self.deliver(&key, result, wakes) == Given::Yes
+                }
+                // A body whose results are recorded has no slots.
+                Delivery::Op(OpRef::Slot(Target { .. }), _) => false,
+                Delivery::Cancel(cause) => {
+                    wakes.extend(self.table.deliver_cancel(cause));
+                    true
+                }
+                Delivery::Secret(_) => false,
+            };
+            if is_given {
+                self.now = at;
+                self.is_turn = true;
+                return Turn::Poll;
+            }
+        }
+        Turn::Nothing
+    }
+
+    fn next_recorded(&mut self, wakes: &mut Wakes) -> Turn {
+        loop {
+            let Some(record) = self.replay.pop_front() else { return Turn::Live };
+            let at = match record {
+                Record::Start(_) => continue,
+                Record::Opened(Opened { key, what, .. }) => {
+                    self.opened.insert(key, what);
+                    continue;
+                }
+                Record::Cancelled { at, cause } => {
+                    wakes.extend(self.table.deliver_cancel(cause));
+                    at
+                }
+                Record::Done(done) => {
+                    let Done { key, at, .. } = &done;
+                    let (key, at) = (key.clone(), *at);
+                    let result = match self.result_of(&done) {
+                        Ok(result) => result,
+                        Err(Unknown) => {
+                            self.replay.push_front(Record::Done(done));
+                            return Turn::Secret;
+                        }
+                    };
+                    match self.deliver(&key, result, wakes) {
+                        Given::Yes => at,
+                        Given::Abandoned => continue,
+                        Given::Unknown => return self.mismatch(&key),
+                    }
+                }
+            };
+            self.now = at;
+            self.is_turn = true;
+            return Turn::Poll;
+        }
+    }
+
+    /// The result of a record; a secret's has to be known by now.
+    fn result_of(&mut self, done: &Done) -> Result<Result<Payload, OpError>, Unknown> {
+        match &done.result {
+            Kept::Ok(value) => Ok(Ok(value.get().to_owned())),
+            Kept::Err(error) => Ok(Err(error.clone())),
+            Kept::Secret(hash) => {
+                let known = self.secret.take_if(|secret| secret.value.is_some());
+                if let Some(value) = known.and_then(|secret| secret.value) {
+                    return Ok(Ok(value));
+                }
+                if self.table.outstanding().any(|key| *key == done.key) {
+                    self.secret.get_or_insert_with(|| Secret {
+                        key: done.key.clone(),
+                        hash: hash.clone().into_owned(),
+                        question: None,
+                        value: None,
+                    });
+                    return Err(Unknown);
+                }
+                // Nobody wants it: abandoned, or a mismatch.
+                Ok(Ok("null".to_owned()))
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        key: &OpKey,
+        result: Result<Payload, OpError>,
+        wakes: &mut Wakes,
+    ) -> Given {
+        match self.table.deliver(key, result) {
+            Delivered::Delivered(waker) => {
+                wakes.extend(waker);
+                self.fresh.remove(key);
+                self.unasked.remove(key);
+                self.sleeps.remove(key);
+                self.executing.remove(key);
+                self.children.remove(key);
+                Given::Yes
+            }
+            Delivered::Abandoned => Given::Abandoned,
+            Delivered::Unknown => Given::Unknown,
+        }
+    }
+
+    /// What the journal has next, beside what the body has called.
+    fn mismatch(&self, key: &OpKey) -> Turn {
+        Turn::Mismatch { recorded: key.to_string().into(), found: self.found() }
+    }
+
+    /// The body ended in replay. What is left of the journal must be what it has dropped.
+    pub(crate) fn check_end(&mut self) -> Result<(), (Arc<str>, Arc<str>)> {
+        while let Some(record) = self.replay.pop_front() {
+            let Record::Done(done) = record else { continue };
+            match self.table.deliver(&done.key, Ok("null".to_owned())) {
+                Delivered::Abandoned => {}
+                _ => return Err((done.key.to_string().into(), Arc::from("the end of the body"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the body waits for, in words.
+    fn found(&self) -> Arc<str> {
+        let mut names: Vec<String> = self.table.outstanding().map(OpKey::to_string).collect();
+        let more = names.len().saturating_sub(8);
+        names.truncate(8);
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        if names.is_empty() { "nothing".into() } else { names.join(", ").into() }
+    }
+
+    /// Takes in what the body has called since the last look.
+    pub(crate) fn gather(&mut self, now: Monotonic) {
+        for Fresh { id, key, open } in self.table.take_fresh() {
+            match (key, open) {
+                (Some(key), open) => {
+                    self.fresh.insert(key, (id, open));
+                }
+                (None, Open::Delay(delay)) => {
+                    let at = now + delay;
+                    self.delays.insert(id, at);
+                    self.timers.push(Reverse((at, Timer::Delay(id))));
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Forgets what the body has dropped. Says what had a key.
+    pub(crate) fn drop_closed(&mut self) -> Vec<OpKey> {
+        let mut keys = Vec::new();
+        for closed in self.table.take_closed() {
+            let Some(key) = closed.key else {
+                self.delays.remove(&closed.id);
+                continue;
+            };
+            self.fresh.remove(&key);
+            self.unasked.remove(&key);
+            self.sleeps.remove(&key);
+            self.executing.remove(&key);
+            keys.push(key);
+        }
+        self.sweep();
+        keys
+    }
+
+    /// A sleep is over at this time.
+    pub(crate) fn set_sleep(&mut self, key: OpKey, at: Monotonic) {
+        self.sleeps.insert(key.clone(), at);
+        self.timers.push(Reverse((at, Timer::Sleep(key))));
+    }
+
+    /// When the next operation is over by itself.
+    pub(crate) fn next_deadline(&self) -> Option<Monotonic> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Ends delays that are due, and says which sleeps are: they are over when that is recorded.
+    pub(crate) fn tick(&mut self, now: Monotonic, wakes: &mut Wakes) -> Vec<OpKey> {
+        let mut due = Vec::new();
+        while let Some(Reverse((at, _))) = self.timers.peek() {
+            if *at > now {
+                break;
+            }
+            let Some(Reverse((at, timer))) = self.timers.pop() else { break };
+            match timer {
+                Timer::Delay(id) => {
+                    if self.delays.get(&id) == Some(&at) {
+                        self.delays.remove(&id);
+                        wakes.extend(self.table.deliver_delay(id));
+                    }
+                }
+                Timer::Sleep(key) => {
+                    if self.sleeps.get(&key) == Some(&at) {
+                        self.sleeps.remove(&key);
+                        due.push(key);
+                    }
+                }
+            }
+        }
+        self.sweep();
+        due
+    }
+
+    /// Forgets the timers of closed operations: those at the front always, all where they are
+    /// most of them.
+    fn sweep(&mut self) {
+        let (delays, sleeps) = (&self.delays, &self.sleeps);
+        let lives = |at: Monotonic, timer: &Timer| match timer {
+            Timer::Delay(id) => delays.get(id) == Some(&at),
+            Timer::Sleep(key) => sleeps.get(key) == Some(&at),
+        };
+        while self.timers.peek().is_some_and(|Reverse((at, timer))| !lives(*at, timer)) {
+            self.timers.pop();
+        }
+        if self.timers.len() > 2 * (delays.len() + sleeps.len()) + 16 {
+            self.timers.retain(|Reverse((at, timer))| lives(*at, timer));
+        }
+    }
+
+    /// Whether the key is one of a question, with which the session cannot go on.
+    pub(crate) fn is_ask(key: &OpKey) -> bool {
+        key.kind == Kind::Ask
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+enum Given {
+    Yes,
+    Abandoned,
+    Unknown,
+}
+
+/// The value of a secret is not known.
+struct Unknown;

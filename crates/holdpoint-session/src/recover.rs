@@ -1,0 +1,391 @@
+//! Sessions that go on: resumed, retried, and recovered after their process was lost (SESS-018).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use holdpoint_core::SessionId;
+use holdpoint_core::body::{Kind, OpKey, Payload};
+use holdpoint_core::event::{EventKind, Stream};
+use holdpoint_core::session::{SessionState, StateName, SuspendCause};
+use holdpoint_core::store::{AppendError, Appended, Fence, Filter, StreamInfo, StreamKind};
+
+use super::body::FromText;
+use super::driver::{
+    Admitted, Change, Effects, FORMAT, KeptResult, Launch, LaunchError, Link, Record, Recorded,
+    Session, Shared, Shown, Start, seed,
+};
+use super::rt;
+use super::stored::{Loaded, load};
+use crate::error::{GetError, ResumeError};
+use crate::machine::Input;
+use crate::options::Recovery;
+
+/// How many starts in a row may record nothing new.
+const MAX_IDLE_STARTS: u32 = 5;
+
+/// How many sessions are looked at or taken up at a time.
+const BATCH: usize = 256;
+
+/// The journal of one attempt.
+pub(crate) struct Journal {
+    pub(crate) start: Start,
+    pub(crate) entries: VecDeque<Record>,
+}
+
+impl Shared {
+    /// Lets a session go on that nobody runs, or makes another attempt of it.
+    pub(crate) async fn resume(
+        self: &Arc<Self>,
+        id: SessionId,
+        retries: bool,
+    ) -> Result<(), ResumeError> {
+        if let Some(cause) = self.closing() {
+            return Err(ResumeError::ShuttingDown(cause));
+        }
+        if !rt::is_here() {
+            return Err(ResumeError::NoRuntime);
+        }
+        let here = self.get(id);
+        if let Some(session) = &here
+            && !session.has_left()
+            && !(self.is_durable && session.lock().shown().state().is_terminal())
+        {
+            return self.resume_here(session, retries).await;
+        }
+        if !self.is_durable {
+            return Err(ResumeError::NotFound(id));
+        }
+        match self.admission().ask_live(id) {
+            Admitted::Now => {}
+            Admitted::Later => return Ok(()),
+            Admitted::Refused { limit } => return Err(ResumeError::TooManyLive { limit }),
+        }
+        match self.take_up(id, retries) {
+            Ok(shown) => shown.wait().await.map_err(of_append),
+            Err(error) => {
+                self.live_is_over();
+                Err(error)
+            }
+        }
+    }
+
+    async fn resume_here(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        retries: bool,
+    ) -> Result<(), ResumeError> {
+        if retries {
+            session.plan_again()?.wait().await.map_err(of_append)?;
+        }
+        match self.admission().ask_live(session.id) {
+            Admitted::Now => {}
+            Admitted::Later => return Ok(()),
+            Admitted::Refused { limit } => return Err(ResumeError::TooManyLive { limit }),
+        }
+        match self.start_here(session, true) {
+            Ok(shown) => shown.wait().await.map_err(of_append),
+            Err(error) => {
+                self.live_is_over();
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a session of the store that has got its place. Whether it wanted it.
+    pub(crate) fn start_stored(self: &Arc<Self>, id: SessionId) -> bool {
+        self.take_up(id, false).is_ok()
+    }
+
+    /// Claims a session of the store, and runs its body over its journal.
+    pub(crate) fn take_up(
+        self: &Arc<Self>,
+        id: SessionId,
+        retries: bool,
+    ) -> Result<Shown, ResumeError> {
+        let Some(store) = self.store.clone() else { return Err(ResumeError::NotFound(id)) };
+        let mut loaded = load(self, id)?;
+        let state = loaded.machine.session().state().name();
+        if loaded.is_owned() {
+            return Err(ResumeError::Owned { state });
+        }
+        let now = self.clock.now();
+        let mut change = Change::new(now, loaded.interrupt(self));
+        let state = loaded.machine.session().state().name();
+        if retries {
+            let retried = loaded.machine.handle(now, Input::Retry);
+            change.transition.append(retried.map_err(|_| ResumeError::NotRetryable { state })?);
+        } else if state.is_terminal() {
+            return Err(ResumeError::Ended { state });
+        }
+        let mut journal = self.journal(&loaded)?;
+        let (body, version) = (Arc::clone(&loaded.about.body), loaded.about.version);
+        let bodies = self.bodies();
+        let Some(erased) = bodies.get(&body, version).cloned() else {
+            let versions = bodies.versions(&body).collect();
+            return Err(ResumeError::NoBody { body, version, versions });
+        };
+        drop(bodies);
+        let last_entry = loaded.info.last_entry;
+        let mut offers = HashMap::new();
+        if retries {
+            offers = offers_of(std::mem::take(&mut journal.entries));
+            journal.start = Start { at: now.wall, seed: seed(), ..journal.start };
+            change.journal.push(Record::Start(journal.start.clone()).encode());
+            loaded.about.first_entry = last_entry + 1;
+            loaded.about.started_at = None;
+            loaded.about.emitted = 0;
+        }
+        let about = &mut loaded.about;
+        if about.entries_at_start != last_entry {
+            about.idle_starts = 0;
+        }
+        if about.idle_starts >= MAX_IDLE_STARTS && !retries {
+            let starts = about.idle_starts;
+            return self.give_up(loaded, change, starts);
+        }
+        about.idle_starts += 1;
+        about.entries_at_start = last_entry + change.journal.len() as u64;
+        about.is_queued = false;
+        about.started_at.get_or_insert(now.wall);
+        loaded.about.emitted += self.emitted_since(&loaded)?;
+        let epoch = loaded.info.epoch;
+        let before = loaded.machine.session().clone();
+        let claimed = loaded.machine.handle(now, Input::Claim(self.owner(epoch + 1)));
+        change.transition.append(claimed.map_err(|_| ResumeError::Owned { state })?);
+        change.is_claim = true;
+
+        let mut recorded = Box::new(Recorded::new(&journal.start, journal.entries));
+        recorded.offers = offers;
+        let Loaded { info, machine, about, .. } = loaded;
+        let link = Link::new(info.stream, about, Fence::Claim { epoch }, info.last_seq);
+        let shared = Arc::clone(self);
+        let link = Some(Box::new(link));
+        let session = Arc::new(Session::new(shared, id, machine, body, Some(recorded), link));
+        let mut launch = FromText { body: erased, input: journal.start.input.get().into() };
+        let body = launch.launch(session.context()).map_err(|error| match error {
+            LaunchError::Input(error) => ResumeError::Input(Arc::new(error)),
+            LaunchError::OnlyOnce => ResumeError::OnlyOnce,
+        })?;
+        let mut effects = Effects::default();
+        let mut state = session.lock();
+        state.launch = Some(Box::new(launch));
+        state.has_live_place = true;
+        let shown = session.commit(&mut state, Some(before), change, &mut effects);
+        drop(state);
+        effects.carry_out(&session);
+        if let Shown::Lost(error) = shown {
+            return Err(of_append(error));
+        }
+        if let Shown::Now = shown {
+            self.insert(Arc::clone(&session));
+        }
+        drop(store);
+        self.run(&session, body);
+        Ok(shown)
+    }
+
+    /// It was started again and again and recorded nothing: it fails.
+    fn give_up(
+        &self,
+        mut loaded: Loaded,
+        mut change: Change,
+        starts: u32,
+    ) -> Result<Shown, ResumeError> {
+        let Some(store) = &self.store else { return Err(ResumeError::CrashLoop { starts }) };
+        if let Ok(failed) = loaded.machine.handle(change.now, Input::CrashLoop { starts }) {
+            change.transition.append(failed);
+            // Whoever was faster will find the same.
+            drop(loaded.write(&**store, change).map_err(of_append)?);
+        }
+        Err(ResumeError::CrashLoop { starts })
+    }
+
+    /// The journal of the last attempt.
+    pub(crate) fn journal(&self, loaded: &Loaded) -> Result<Journal, ResumeError> {
+        let id = match &loaded.info.stream {
+            Stream::Session(id) => *id,
+            _ => return Err(ResumeError::NotFound(SessionId::generate())),
+        };
+        let unreadable =
+            |message: String| ResumeError::Unreadable { session: id, message: message.into() };
+        let Some(store) = &self.store else { return Err(ResumeError::NotFound(id)) };
+        let mut after = loaded.about.first_entry - 1;
+        let mut records = VecDeque::new();
+        loop {
+            let page =
+                store.journal(&loaded.info.stream, after, BATCH).map_err(ResumeError::Read)?;
+            let Some(last) = page.last() else { break };
+            after = last.number;
+            for entry in &page {
+                let record = Record::decode(&entry.data)
+                    .map_err(|error| unreadable(format!("entry {}: {error}", entry.number)))?;
+                records.push_back(record);
+            }
+        }
+        match records.pop_front() {
+            Some(Record::Start(start)) if start.format <= FORMAT => {
+                Ok(Journal { start, entries: records })
+            }
+            Some(Record::Start(start)) => Err(unreadable(format!(
+                "its journal is of format {}, and this version knows formats up to {FORMAT}",
+                start.format
+            ))),
+            _ => Err(unreadable("its journal does not begin with its start".to_owned())),
+        }
+    }
+
+    /// How often the body told of its progress after the last snapshot.
+    fn emitted_since(&self, loaded: &Loaded) -> Result<u64, ResumeError> {
+        let Some(store) = &self.store else { return Ok(0) };
+        let stream = &loaded.info.stream;
+        let snapshot = store.snapshot(stream).map_err(ResumeError::Read)?;
+        let mut after = snapshot.map_or(0, |snapshot| snapshot.seq);
+        let mut count = 0;
+        while after < loaded.info.last_seq {
+            let page = store.events(stream, after, BATCH).map_err(ResumeError::Read)?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            for event in &page {
+                let event = event.event().map_err(ResumeError::Read)?;
+                count += u64::from(matches!(event.kind, EventKind::SessionProgress { .. }));
+            }
+        }
+        Ok(count)
+    }
+
+    /// Takes up what was left of a body, or of all registered ones. How many there were.
+    pub(crate) async fn recover(self: &Arc<Self>, body: Option<&str>) -> Result<usize, GetError> {
+        let Some(store) = self.store.clone().filter(|_| self.is_durable) else { return Ok(0) };
+        let states =
+            [StateName::Planned, StateName::Running, StateName::Paused, StateName::Suspended];
+        let mut after = 0;
+        let mut count = 0;
+        loop {
+            let filter = Filter::of(StreamKind::Session).states(&states).after(after).limit(BATCH);
+            let page = store.list(&filter).map_err(GetError::Read)?;
+            let Some(last) = page.last().and_then(|info| info.number) else { return Ok(count) };
+            after = last;
+            let mut taken = Vec::new();
+            for info in page {
+                if body.is_none_or(|body| is_of(&info, body))
+                    && let Some(shown) = self.recover_one(&info)
+                {
+                    taken.push(shown);
+                }
+            }
+            for taken in taken {
+                let is_done = match taken {
+                    Taken::Up(shown) => shown.wait().await.is_ok(),
+                    Taken::Told(appended) => appended.acked().await.is_ok(),
+                };
+                count += usize::from(is_done);
+            }
+            if self.closing().is_some() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Takes up one session, where it is to go on by itself; one whose body is not here is told to
+    /// be suspended, where it lost its process.
+    fn recover_one(self: &Arc<Self>, info: &StreamInfo) -> Option<Taken> {
+        let (Stream::Session(id), Some(store)) = (&info.stream, &self.store) else { return None };
+        if info.owner.is_some_and(|owner| store.is_alive(owner)) {
+            return None;
+        }
+        let mut loaded = load(self, *id).ok().filter(|loaded| !loaded.is_owned())?;
+        let interrupted = loaded.interrupt(self);
+        let goes_on = match loaded.machine.session().state() {
+            SessionState::Planned => loaded.about.is_queued,
+            SessionState::Paused(_) => true,
+            SessionState::Suspended(cause) => matches!(
+                cause,
+                SuspendCause::Interrupted | SuspendCause::Shutdown | SuspendCause::Answered
+            ),
+            _ => false,
+        };
+        let is_registered = self.bodies().get(&loaded.about.body, loaded.about.version).is_some();
+        if goes_on && is_registered && self.options.recovery == Recovery::Automatic {
+            // A child goes on when its parent does, and needs no place.
+            if loaded.about.parent.is_none() {
+                match self.admission().ask_live(*id) {
+                    Admitted::Now => {}
+                    Admitted::Later | Admitted::Refused { .. } => return None,
+                }
+            }
+            return match self.take_up(*id, false) {
+                Ok(shown) => Some(Taken::Up(shown)),
+                Err(error) => {
+                    tracing::warn!(session = %id, "the session does not go on: {error}");
+                    self.live_is_over();
+                    None
+                }
+            };
+        }
+        if !loaded.is_left_behind {
+            return None;
+        }
+        let change = Change::new(self.clock.now(), interrupted);
+        Some(Taken::Told(loaded.write(&**store, change).ok()?))
+    }
+}
+
+impl Session {
+    /// Another attempt is planned.
+    fn plan_again(&self) -> Result<Shown, ResumeError> {
+        let now = self.clock().now();
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        let retried = self.decide(&mut state, now, Input::Retry, &mut effects);
+        drop(state);
+        effects.carry_out(self);
+        retried.map_err(|refused| ResumeError::NotRetryable { state: refused.state })
+    }
+}
+
+/// What was done with a session that was left.
+enum Taken {
+    /// It goes on.
+    Up(Shown),
+    /// It is told to be suspended.
+    Told(Appended),
+}
+
+/// The results of an attempt that the next one need not bring about again.
+fn offers_of(entries: VecDeque<Record>) -> HashMap<OpKey, Payload> {
+    let done = entries.into_iter().filter_map(|record| match record {
+        Record::Done(done) => Some(done),
+        _ => None,
+    });
+    done.filter_map(|done| match done.result {
+        KeptResult::Ok(value) if done.key.kind == Kind::Step => {
+            Some((done.key, value.get().to_owned()))
+        }
+        _ => None,
+    })
+    .collect()
+}
+
+/// Whether a list calls the session by the name of this body.
+fn is_of(info: &StreamInfo, body: &str) -> bool {
+    info.label.strip_prefix(body).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
+fn of_append(error: AppendError) -> ResumeError {
+    match error {
+        AppendError::Owned { .. } | AppendError::EpochPassed { .. } => {
+            ResumeError::Owned { state: StateName::Running }
+        }
+        error => ResumeError::Store(error),
+    }
+}
+
+impl From<GetError> for ResumeError {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::NotFound(id) => Self::NotFound(id),
+            GetError::Read(error) => Self::Read(error),
+            GetError::Unreadable { session, message } => Self::Unreadable { session, message },
+        }
+    }
+}
