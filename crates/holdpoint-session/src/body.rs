@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use super::driver::{Launch, LaunchError, Shared, Shown, Spawned, Spec};
 use super::handle::{Decode, Run, SessionHandle, decode};
 use super::stored;
-use crate::error::SpawnError;
+use crate::error::{SpawnError, VerifyError};
+use crate::report::Verified;
 
 /// A registered body: what sessions are made from. Clones are the same.
 ///
@@ -82,6 +83,16 @@ where
     /// As [`spawn`](Self::spawn).
     pub fn plan(&self, input: I) -> Spawn<O> {
         self.make(input, false)
+    }
+
+    /// Leads this body over the journal of a recorded session, whatever its version, to see whether
+    /// the two go together (SESS-017): before new code is deployed. Nothing is executed, asked or
+    /// written.
+    ///
+    /// # Errors
+    /// [`VerifyError::Mismatch`] with both names where they do not; others where it cannot be told.
+    pub fn verify(&self, session: SessionId) -> Result<Verified, VerifyError> {
+        self.shared.verify(&*(Arc::clone(&self.body) as Arc<dyn ErasedBody>), session)
     }
 
     fn make(&self, input: I, starts: bool) -> Spawn<O> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdpoint_core::body::{InputError, RegisterError as BodyRegisterError, WrongAnswer};
 use holdpoint_core::session::{Failure, QuestionId, StateName, SuspendCause};
 use holdpoint_core::store::{AppendError, ReadError, RequestError};
-use holdpoint_core::{BoxError, CancelInfo, Retryable, SessionId};
+use holdpoint_core::{CancelInfo, Retryable, SessionId};
 
 /// Why a registry was not opened.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -334,17 +334,9 @@ pub enum VerifyError {
     /// The body does not take the recorded input.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The journal is none.
-    #[error("entry {entry} of the journal: {source}")]
-    Journal {
-        /// The number of the entry.
-        entry: u64,
-        /// What is wrong.
-        source: BoxError,
-    },
-    /// The store cannot be read.
-    #[error("the store cannot be read: {0}")]
-    Read(#[from] ReadError),
+    /// The session or its journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] Box<ResumeError>),
 }
 
 macro_rules! retryable {
@@ -406,7 +398,7 @@ retryable! {
         _ => false,
     };
     VerifyError: error => match error {
-        Self::Read(error) => error.is_retryable(),
+        Self::Journal(error) => error.is_retryable(),
         _ => false,
     };
 }

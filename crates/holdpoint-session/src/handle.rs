@@ -45,10 +45,12 @@ pub struct SessionHandle {
 /// ```
 pub struct Run<O> {
     handle: SessionHandle,
-    waits: Option<Pin<Box<dyn Future<Output = Result<Outcome, RunError>> + Send>>>,
+    waits: Option<Waits>,
     place: Place,
     decode: Decode<O>,
 }
+
+type Waits = Pin<Box<dyn Future<Output = Result<Outcome, RunError>> + Send>>;
 
 /// Reads an output from its text.
 pub(crate) type Decode<O> = fn(&str) -> Result<O, String>;
@@ -63,10 +65,13 @@ pub(crate) type Decode<O> = fn(&str) -> Result<O, String>;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
-    answers: Vec<(QuestionId, Result<String, Arc<str>>, Option<Usage>)>,
+    answers: Vec<Single>,
     by: Option<Arc<str>>,
     reason: Option<Arc<str>>,
 }
+
+/// A question, the answer as text or why it has none, and what it used.
+type Single = (QuestionId, Result<String, Arc<str>>, Option<Usage>);
 
 impl Answers {
     /// No answers.

@@ -52,6 +52,8 @@ mod sessions;
 mod stored;
 #[cfg(feature = "driver")]
 mod sync;
+#[cfg(feature = "driver")]
+mod verify;
 #[cfg(all(test, feature = "driver"))]
 mod tests;
 
@@ -67,7 +69,7 @@ pub use self::handle::{Answers, Run, SessionHandle};
 #[cfg(feature = "driver")]
 pub use self::observe::{Observed, Observer, Since};
 pub use self::options::{History, Limits, Overflow, Recovery};
-pub use self::report::{Outcome, ShutdownReport, Snapshot};
+pub use self::report::{Outcome, ShutdownReport, Snapshot, Verified};
 #[cfg(feature = "driver")]
 pub use self::sessions::{Collection, Sessions, SessionsBuilder};
 #[cfg(feature = "driver")]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use holdpoint_core::SessionId;
-use holdpoint_core::body::{Kind, OpKey, Payload};
+use holdpoint_core::body::{ErasedBody, Kind, OpKey, Payload};
 use holdpoint_core::event::{EventKind, Stream};
 use holdpoint_core::session::{SessionState, StateName, SuspendCause};
 use holdpoint_core::store::{AppendError, Appended, Fence, Filter, StreamInfo, StreamKind};
@@ -16,9 +16,11 @@ use super::driver::{
 };
 use super::rt;
 use super::stored::{Loaded, load};
-use crate::error::{GetError, ResumeError};
+use super::verify::rehearse;
+use crate::error::{GetError, ResumeError, VerifyError};
 use crate::machine::Input;
 use crate::options::Recovery;
+use crate::report::Verified;
 
 /// How many starts in a row may record nothing new.
 const MAX_IDLE_STARTS: u32 = 5;
@@ -232,6 +234,17 @@ impl Shared {
             ))),
             _ => Err(unreadable("its journal does not begin with its start".to_owned())),
         }
+    }
+
+    /// Leads a body over the journal of a recorded session, and writes nothing.
+    pub(crate) fn verify(
+        &self,
+        body: &dyn ErasedBody,
+        id: SessionId,
+    ) -> Result<Verified, VerifyError> {
+        let journal = load(self, id).map_err(ResumeError::from);
+        let journal = journal.and_then(|loaded| self.journal(&loaded));
+        rehearse(body, id, journal.map_err(Box::new)?)
     }
 
     /// How often the body told of its progress after the last snapshot.

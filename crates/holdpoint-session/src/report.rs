@@ -75,3 +75,15 @@ impl ShutdownReport {
         self.aborted.is_empty()
     }
 }
+
+/// What a rehearsal found of a body that goes with a recorded session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// How many entries of the journal it was led over.
+    pub records: usize,
+    /// Whether it ended by them.
+    pub has_ended: bool,
+    /// What it waits for after them, where it has not.
+    pub waits_for: Vec<String>,
+}

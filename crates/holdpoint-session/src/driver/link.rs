@@ -96,6 +96,7 @@ struct Pending {
 }
 
 /// What became of a change.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Committed {
     /// It can be shown now.
     Now(Change),
@@ -285,7 +286,7 @@ impl Link {
     pub(crate) fn poll_shown(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Change, Reply), (AppendError, Vec<Reply>)>>> {
+    ) -> Poll<Option<Result<(Change, Reply), Loss>>> {
         let Some(front) = self.pending.front_mut() else { return Poll::Ready(None) };
         if let Some(ticket) = &mut front.ticket {
             match Pin::new(ticket).poll(cx) {
@@ -310,6 +311,9 @@ impl Link {
         self.pending.drain(..).map(|pending| Reply(pending.reply)).collect()
     }
 }
+
+/// Why nothing more is shown, and who waited for it.
+pub(crate) type Loss = (AppendError, Vec<Reply>);
 
 /// Who waits for a decision to be shown.
 #[must_use = "somebody waits"]
