@@ -11,19 +11,24 @@ use std::time::Duration;
 
 use holdpoint_core::SessionId;
 use holdpoint_core::body::{BodyFuture, BodyOutput, ErasedBody, SessionContext, TypedBody};
+use holdpoint_core::store::{AppendError, Appended, ticket};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::driver::{Launch, LaunchError, Shared, Shown, Spawned, Spec};
 use super::handle::{Decode, Run, SessionHandle, decode};
-use super::stored;
+use super::sessions::Sessions;
+use super::{rt, stored};
 use crate::error::{SpawnError, VerifyError};
 use crate::report::Verified;
 
-/// A registered body: what sessions are made from. Clones are the same.
+/// A registered body: what sessions are made from. Clones are the same, and keep the registry
+/// going.
 ///
 /// See [`Sessions::register`](crate::Sessions::register).
 pub struct Body<I, O> {
+    /// Keeps the registry from being shut down.
+    sessions: Sessions,
     shared: Arc<Shared>,
     body: Arc<dyn TypedBody<I>>,
     output: PhantomData<fn() -> O>,
@@ -50,8 +55,9 @@ where
     I: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     O: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    pub(crate) fn new(shared: Arc<Shared>, body: Arc<dyn TypedBody<I>>) -> Self {
-        Self { shared, body, output: PhantomData }
+    pub(crate) fn new(sessions: Sessions, body: Arc<dyn TypedBody<I>>) -> Self {
+        let shared = Arc::clone(sessions.shared());
+        Self { sessions, shared, body, output: PhantomData }
     }
 
     /// The name under which it is registered.
@@ -156,25 +162,32 @@ impl<O> Spawn<O> {
         let (body, key) = (Arc::clone(&self.spec.body), self.spec.key.clone());
         let spec = std::mem::replace(&mut self.spec, Spec::new(Arc::clone(&body), 1, false));
         self.spec.id = id;
-        let shown = match launch.and_then(|launch| self.shared.spawn(spec, launch)) {
+        let shared = Arc::clone(&self.shared);
+        let waits: Waits = match launch.and_then(|launch| shared.spawn(spec, launch)) {
+            Err(SpawnError::Store(error)) => {
+                return Poll::Ready(stored::find_by_key(&shared, key, body, error));
+            }
             Err(error) => return Poll::Ready(Err(error)),
             Ok(Spawned::Found(id)) => return Poll::Ready(Ok(id)),
-            Ok(Spawned::Here(_, shown) | Spawned::Stored(shown)) => shown,
-        };
-        match shown {
-            Shown::Now => Poll::Ready(Ok(id)),
-            shown => {
-                let shared = Arc::clone(&self.shared);
-                let waits = async move {
-                    match shown.wait().await {
+            Ok(Spawned::Here(_, Shown::Now)) => return Poll::Ready(Ok(id)),
+            Ok(Spawned::Here(_, shown)) => Box::pin(async move {
+                match shown.wait().await {
+                    Ok(()) => Ok(id),
+                    Err(error) => stored::find_by_key(&shared, key, body, error),
+                }
+            }),
+            Ok(Spawned::Stored { appended, is_queued }) => {
+                let acked = acknowledged(&shared, id, appended, is_queued);
+                Box::pin(async move {
+                    match acked.await {
                         Ok(()) => Ok(id),
                         Err(error) => stored::find_by_key(&shared, key, body, error),
                     }
-                };
-                self.waits = Some(Box::pin(waits));
-                Poll::Pending
+                })
             }
-        }
+        };
+        self.waits = Some(waits);
+        Poll::Pending
     }
 }
 
@@ -192,6 +205,29 @@ impl<O> Future for Spawn<O> {
         }
         made.map_ok(|id| Run::new(SessionHandle::new(Arc::clone(&this.shared), id), this.decode))
     }
+}
+
+/// When a planned session is there. One that waits its turn is entered in the queue then, whether
+/// or not anybody still waits for it.
+fn acknowledged(
+    shared: &Arc<Shared>,
+    id: SessionId,
+    appended: Appended,
+    is_queued: bool,
+) -> Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send>> {
+    if !is_queued {
+        return Box::pin(async move { appended.acked().await.map(drop) });
+    }
+    let (told, acked) = ticket();
+    let shared = Arc::clone(shared);
+    rt::spawn(async move {
+        let acked = appended.acked().await.map(drop);
+        if acked.is_ok() {
+            shared.enqueue(id);
+        }
+        told.complete(acked);
+    });
+    Box::pin(acked)
 }
 
 /// A body with its input, in memory.
@@ -258,8 +294,8 @@ where
 
 impl<I, O> Clone for Body<I, O> {
     fn clone(&self) -> Self {
-        let (shared, body) = (Arc::clone(&self.shared), Arc::clone(&self.body));
-        Self { shared, body, output: PhantomData }
+        let (sessions, shared) = (self.sessions.clone(), Arc::clone(&self.shared));
+        Self { sessions, shared, body: Arc::clone(&self.body), output: PhantomData }
     }
 }
 

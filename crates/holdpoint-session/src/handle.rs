@@ -140,8 +140,9 @@ impl SessionHandle {
 
     /// The session as it is in this process, where it is here to stay or has ended here.
     fn here(&self) -> Option<Arc<Session>> {
-        let held = self.here.as_ref().filter(|session| !session.has_left());
-        held.cloned().or_else(|| self.shared.get(self.id))
+        // One that was tried again is another one, which the registry knows.
+        let known = self.shared.get(self.id).or_else(|| self.here.clone());
+        known.filter(|session| !session.has_left())
     }
 
     pub(crate) fn is_here(&self) -> bool {
@@ -427,7 +428,12 @@ impl<O: Clone + 'static> Run<O> {
 
     /// The outcome of a session that ends in this process, without a future of its own.
     fn poll_here(&mut self, cx: &mut Context<'_>) -> Option<Poll<Outcome>> {
-        let session = self.handle.here.clone()?;
+        let session = self.handle.here()?;
+        if !self.handle.here.as_ref().is_some_and(|held| Arc::ptr_eq(held, &session)) {
+            // Where the waker is registered is what is held.
+            self.place = Place::default();
+            self.handle.here = Some(Arc::clone(&session));
+        }
         let mut state = session.lock();
         if let Some(outcome) = Outcome::of(state.shown().state()) {
             return Some(Poll::Ready(outcome));

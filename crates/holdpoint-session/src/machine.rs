@@ -73,6 +73,8 @@ pub(crate) struct Machine {
 #[derive(Debug, Clone)]
 struct Timers {
     limits: TimeLimits,
+    /// How much of the session's limit was used by earlier starts.
+    passed: Duration,
     session: Option<Monotonic>,
     pause: Option<Monotonic>,
 }
@@ -90,17 +92,18 @@ impl Machine {
     /// A new session, Planned.
     pub(crate) fn plan(limits: TimeLimits) -> (Self, Transition) {
         let (session, planned) = SessionMachine::plan();
-        (Self::restore(session, None, limits), planned)
+        (Self::restore(session, None, limits, Duration::ZERO), planned)
     }
 
-    /// A session as it was kept.
+    /// A session as it was kept, `passed` after its first start.
     pub(crate) fn restore(
         session: SessionMachine,
         usage: Option<Usage>,
         limits: TimeLimits,
+        passed: Duration,
     ) -> Self {
         let timers = (limits != TimeLimits::default())
-            .then(|| Box::new(Timers { limits, session: None, pause: None }));
+            .then(|| Box::new(Timers { limits, passed, session: None, pause: None }));
         Self { session, usage: usage.map(Box::new), timers }
     }
 
@@ -206,6 +209,9 @@ impl Machine {
     fn retry(&mut self) -> Result<Transition, IllegalTransition> {
         let transition = self.session.apply(SessionInput::Retry)?;
         self.usage = None;
+        if let Some(timers) = self.timers.as_deref_mut() {
+            timers.passed = Duration::ZERO;
+        }
         Ok(transition)
     }
 
@@ -238,7 +244,8 @@ impl Machine {
             return;
         }
         if timers.session.is_none() {
-            timers.session = timers.limits.session.map(|limit| now.monotonic + limit);
+            let left = timers.limits.session.map(|limit| limit.saturating_sub(timers.passed));
+            timers.session = left.map(|left| now.monotonic + left);
         }
         if state != StateName::Paused {
             timers.pause = None;

@@ -62,7 +62,7 @@ impl Shared {
             Admitted::Later => return Ok(()),
             Admitted::Refused { limit } => return Err(ResumeError::TooManyLive { limit }),
         }
-        match self.take_up(id, retries) {
+        match self.take_up(id, retries, true) {
             Ok(shown) => shown.wait().await.map_err(of_append),
             Err(error) => {
                 self.live_is_over();
@@ -95,7 +95,7 @@ impl Shared {
 
     /// Starts a session of the store that has got its place. Whether it wanted it.
     pub(crate) fn start_stored(self: &Arc<Self>, id: SessionId) -> bool {
-        self.take_up(id, false).is_ok()
+        self.take_up(id, false, true).is_ok()
     }
 
     /// Claims a session of the store, and runs its body over its journal.
@@ -103,6 +103,7 @@ impl Shared {
         self: &Arc<Self>,
         id: SessionId,
         retries: bool,
+        has_place: bool,
     ) -> Result<Shown, ResumeError> {
         let Some(store) = self.store.clone() else { return Err(ResumeError::NotFound(id)) };
         let mut loaded = load(self, id)?;
@@ -171,7 +172,7 @@ impl Shared {
         let mut effects = Effects::default();
         let mut state = session.lock();
         state.launch = Some(Box::new(launch));
-        state.has_live_place = true;
+        state.has_live_place = has_place;
         let shown = session.commit(&mut state, Some(before), change, &mut effects);
         drop(state);
         effects.carry_out(&session);
@@ -179,6 +180,7 @@ impl Shared {
             return Err(of_append(error));
         }
         if let Shown::Now = shown {
+            session.lock().is_listed = true;
             self.insert(Arc::clone(&session));
         }
         drop(store);
@@ -320,17 +322,17 @@ impl Shared {
         let is_registered = self.bodies().get(&loaded.about.body, loaded.about.version).is_some();
         if goes_on && is_registered && self.options.recovery == Recovery::Automatic {
             // A child goes on when its parent does, and needs no place.
-            if loaded.about.parent.is_none() {
-                match self.admission().ask_live(*id) {
-                    Admitted::Now => {}
-                    Admitted::Later | Admitted::Refused { .. } => return None,
-                }
+            let needs_place = loaded.about.parent.is_none();
+            if needs_place && self.admission().ask_live(*id) != Admitted::Now {
+                return None;
             }
-            return match self.take_up(*id, false) {
+            return match self.take_up(*id, false, needs_place) {
                 Ok(shown) => Some(Taken::Up(shown)),
                 Err(error) => {
                     tracing::warn!(session = %id, "the session does not go on: {error}");
-                    self.live_is_over();
+                    if needs_place {
+                        self.live_is_over();
+                    }
                     None
                 }
             };

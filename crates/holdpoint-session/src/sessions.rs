@@ -29,7 +29,7 @@ use holdpoint_core::session::SuspendCause;
 /// Without a store sessions live and end with the process, and nothing is serialised. With one that
 /// outlives the process, each result of a body is recorded before the body goes on (SESS-017).
 ///
-/// Dropping the last clone does what [`shutdown`](Self::shutdown) does, in the background.
+/// Dropping the last clone, those in its bodies included, does what [`shutdown`](Self::shutdown) does, in the background.
 ///
 /// ```
 /// use holdpoint_session::{Ask, BodyError, Sessions, SessionContext};
@@ -81,7 +81,7 @@ impl Sessions {
         }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
 
@@ -133,7 +133,7 @@ impl Sessions {
                 }
             });
         }
-        Ok(Body::new(Arc::clone(shared), body))
+        Ok(Body::new(self.clone(), body))
     }
 
     /// Makes a session from a closure, without a name and an input. In memory only.

@@ -45,7 +45,12 @@ impl Admission {
 
     /// A session wants to be live.
     pub(crate) fn ask_live(&mut self, id: SessionId) -> Admitted {
-        self.live.ask(self.overflow, id)
+        self.live.ask(self.overflow, Some(id))
+    }
+
+    /// The same. Where it has to wait it is entered in the queue, or will enter itself.
+    pub(crate) fn ask_live_as(&mut self, id: SessionId, enters: bool) -> Admitted {
+        self.live.ask(self.overflow, enters.then_some(id))
     }
 
     /// A session was live. Says who has its place now.
@@ -55,7 +60,7 @@ impl Admission {
 
     /// A session that is not paused wants to be.
     pub(crate) fn ask_paused(&mut self, id: SessionId) -> Admitted {
-        self.paused.ask(self.overflow, id)
+        self.paused.ask(self.overflow, Some(id))
     }
 
     /// A session was paused. Says who has its place now.
@@ -75,13 +80,13 @@ impl Gate {
         Self { limit, taken: 0, queue: VecDeque::new() }
     }
 
-    fn ask(&mut self, overflow: Overflow, who: SessionId) -> Admitted {
+    fn ask(&mut self, overflow: Overflow, who: Option<SessionId>) -> Admitted {
         match self.limit {
             Some(limit) if self.taken >= limit => {
                 if overflow == Overflow::Refuse {
                     return Admitted::Refused { limit };
                 }
-                self.queue.push_back(who);
+                self.queue.extend(who);
                 Admitted::Later
             }
             _ => {

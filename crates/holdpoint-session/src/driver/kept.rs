@@ -107,12 +107,12 @@ impl Kept {
     pub(crate) fn restore(self, now: Timestamp) -> Result<(Machine, About), KeptError> {
         let session = SessionMachine::restore(self.session)
             .map_err(|error| KeptError::Foreign(error.to_string().into()))?;
-        let mut limits = self.about.limits;
-        if let (Some(limit), Some(started)) = (&mut limits.session, self.about.started_at) {
-            // The wall clock is all that a restart leaves to tell how long it was (CORE-008).
-            let passed = now.as_micros().saturating_sub(started.as_micros());
-            *limit = limit.saturating_sub(Duration::from_micros(passed));
-        }
-        Ok((Machine::restore(session, self.usage, limits), self.about))
+        // The wall clock is all that a restart leaves to tell how long it was (CORE-008).
+        let passed = self
+            .about
+            .started_at
+            .map_or(0, |started| now.as_micros().saturating_sub(started.as_micros()));
+        let (limits, passed) = (self.about.limits, Duration::from_micros(passed));
+        Ok((Machine::restore(session, self.usage, limits, passed), self.about))
     }
 }

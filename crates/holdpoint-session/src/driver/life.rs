@@ -151,6 +151,12 @@ impl Session {
         let mut guard = self.lock();
         let state = &mut *guard;
         let before = state.before();
+        if let Some(link) = state.link.as_deref_mut()
+            && matches!(cause, SuspendCause::Shutdown | SuspendCause::Released)
+        {
+            // A start that ends in order is none of a crash loop.
+            link.about.idle_starts = link.about.idle_starts.saturating_sub(1);
+        }
         if let Ok(transition) = state.machine.handle(now, Input::Suspend(cause)) {
             let mut change = Change::new(now, transition);
             change.is_release = state.link.is_some();

@@ -128,6 +128,14 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether there is nothing for the store in it.
+    fn writes_nothing(&self) -> bool {
+        let is_plain = !self.is_claim && !self.is_release;
+        is_plain && self.transition.is_empty() && self.journal.is_empty()
+    }
+}
+
 impl Deliveries {
     pub(crate) fn push(&mut self, delivery: Delivery) {
         if self.first.is_none() {
@@ -192,7 +200,9 @@ impl Link {
             return Err(lost.clone());
         }
         let events = self.events(&change);
-        let appended = if change.is_note {
+        let appended = if change.writes_nothing() {
+            Ok(None)
+        } else if change.is_note {
             let epoch = epoch_of(self.fence);
             store.note(&self.stream, epoch, &events).map(|()| None)
         } else {

@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub(crate) has_pause_place: bool,
     /// It has one of the places of those that may be live.
     pub(crate) has_live_place: bool,
+    /// Others find it.
+    pub(crate) is_listed: bool,
     /// Nobody runs it here any more, and somebody may elsewhere.
     pub(crate) has_left: bool,
 }
@@ -165,6 +167,7 @@ impl Session {
     ) -> Self {
         let last = link.as_deref().map_or(0, Link::decided);
         let is_recorded = recorded.is_some();
+        let is_cancelled = AtomicBool::new(machine.session().cancel_requested().is_some());
         let state = State {
             machine,
             history: History::new(shared.options.history.limit(), last),
@@ -183,16 +186,10 @@ impl Session {
             children: Vec::new(),
             has_pause_place: false,
             has_live_place: false,
+            is_listed: false,
             has_left: false,
         };
-        Self {
-            id,
-            shared,
-            body,
-            is_recorded,
-            is_cancelled: AtomicBool::new(false),
-            state: Mutex::new(state),
-        }
+        Self { id, shared, body, is_recorded, is_cancelled, state: Mutex::new(state) }
     }
 
     /// Nothing panics under the lock, and if it did, what lies there is still the best there is.
@@ -283,7 +280,7 @@ impl Session {
             match link.poll_shown(cx) {
                 Poll::Pending | Poll::Ready(None) => return Ok(()),
                 Poll::Ready(Some(Ok((change, reply)))) => {
-                    if state.history.last() == 0 {
+                    if !std::mem::replace(&mut state.is_listed, true) {
                         // Its first word: from now on others find it.
                         self.shared.insert(Arc::clone(self));
                     }

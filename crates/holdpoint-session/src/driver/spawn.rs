@@ -12,7 +12,7 @@ use holdpoint_core::SessionId;
 use holdpoint_core::body::BodyFuture;
 use holdpoint_core::event::Stream;
 use holdpoint_core::session::StateName;
-use holdpoint_core::store::Fence;
+use holdpoint_core::store::{Appended, Fence};
 
 use super::admission::Admitted;
 use super::journal::{FORMAT, Record, Start, raw};
@@ -49,8 +49,8 @@ pub(crate) struct Spec {
 pub(crate) enum Spawned {
     /// It is in this process.
     Here(Arc<Session>, Shown),
-    /// It is in the store alone.
-    Stored(Shown),
+    /// It is in the store alone, Planned. A queued one is to be enqueued when it is there.
+    Stored { appended: Appended, is_queued: bool },
     /// It was there before.
     Found(SessionId),
 }
@@ -67,8 +67,8 @@ impl Spawned {
     /// When it can be seen.
     pub(crate) fn shown(self) -> Shown {
         match self {
-            Self::Here(_, shown) | Self::Stored(shown) => shown,
-            Self::Found(_) => Shown::Now,
+            Self::Here(_, shown) => shown,
+            Self::Stored { .. } | Self::Found(_) => Shown::Now,
         }
     }
 }
@@ -119,7 +119,7 @@ impl Shared {
     ) -> Result<Spawned, SpawnError> {
         let mut place = Place::None;
         if spec.starts && spec.parent.is_none() {
-            place = match self.admission().ask_live(spec.id) {
+            place = match self.admission().ask_live_as(spec.id, !self.is_durable) {
                 Admitted::Now => Place::Taken,
                 Admitted::Later => Place::Later,
                 Admitted::Refused { limit } => return Err(SpawnError::TooManyLive { limit }),
@@ -187,6 +187,13 @@ impl Shared {
             change.journal.push(Record::Start(start).encode());
             Box::new(recorded)
         });
+        if let Some(store) = self.store.as_ref().filter(|_| self.is_durable && !starts) {
+            // Nobody runs it: whoever starts it reads it from the store.
+            let Some(link) = link else { return Err(SpawnError::Unregistered) };
+            let appended = link.append_once(&**store, &machine, &change);
+            let appended = appended.map_err(SpawnError::Store)?;
+            return Ok((Spawned::Stored { appended, is_queued }, None));
+        }
         let session = Session::new(Arc::clone(self), spec.id, machine, spec.body, recorded, link);
         let session = Arc::new(session);
         let body = match starts.then(|| launch.launch(session.context())) {
@@ -207,10 +214,9 @@ impl Shared {
         effects.carry_out(&session);
         match shown {
             Shown::Lost(error) => Err(SpawnError::Store(error)),
-            // Nobody runs it: whoever starts it reads it from the store.
-            shown if self.is_durable && !starts => Ok((Spawned::Stored(shown), None)),
             shown => {
                 if matches!(shown, Shown::Now) {
+                    session.lock().is_listed = true;
                     self.insert(Arc::clone(&session));
                 }
                 Ok((Spawned::Here(session, shown), body))
@@ -224,6 +230,13 @@ impl Shared {
         let span = tracing::info_span!("session", id = %session.id, body = %session.body);
         // Where the runtime is going down the task is dropped, and lets go of its session.
         rt::spawn(BodyTask::new(Arc::clone(session), body, span));
+    }
+
+    /// A session that was recorded, and is to run as soon as there is a place.
+    pub(crate) fn enqueue(self: &Arc<Self>, id: SessionId) {
+        if self.admission().ask_live(id) == Admitted::Now && !self.start_stored(id) {
+            self.live_is_over();
+        }
     }
 
     /// A place among the live ones is free: it goes to the first who wants it.

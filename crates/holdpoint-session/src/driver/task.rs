@@ -139,6 +139,8 @@ impl BodyTask {
                 let settled = self.session.settle(&mut effects);
                 effects.carry_out(&self.session);
                 self.after(settled);
+                // Also where effects are woken all the time.
+                self.tick_if_due(cx);
             }
             polled => self.end(polled),
         }
