@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use holdpoint_core::SessionId;
+use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 use holdpoint_core::body::{ErasedBody, Kind, OpKey, Payload};
 use holdpoint_core::event::{EventKind, Stream};
-use holdpoint_core::session::{SessionState, StateName, SuspendCause};
-use holdpoint_core::store::{AppendError, Appended, Fence, Filter, StreamInfo, StreamKind};
+use holdpoint_core::session::{SessionState, StateName, SuspendCause, Transition};
+use holdpoint_core::store::{AppendError, Appended, Fence, Filter, ReadError, StreamInfo, StreamKind};
 
 use super::body::FromText;
 use super::driver::{
@@ -301,6 +301,27 @@ impl Shared {
         }
     }
 
+    /// Whether a session has ended, or is no longer known.
+    fn has_gone(&self, id: SessionId) -> bool {
+        let Some(store) = &self.store else { return false };
+        match store.info(&Stream::Session(id)) {
+            Ok(info) => info.state.is_terminal(),
+            Err(error) => matches!(error, ReadError::NotFound { .. }),
+        }
+    }
+
+    /// A child whose parent ended while nobody ran it: it ends as well.
+    fn end_orphan(&self, mut loaded: Loaded, interrupted: Transition) -> Option<Taken> {
+        let store = self.store.as_ref()?;
+        let now = self.clock.now();
+        let cause = CancelInfo::new(CancelCode::Parent, "its parent has ended", now.wall);
+        let ended = loaded.machine.handle(now, Input::Cancel(cause)).ok()?;
+        let mut change = Change::new(now, interrupted);
+        change.transition.append(ended);
+        loaded.about.asks.clear();
+        Some(Taken::Told(loaded.write(&**store, change).ok()?))
+    }
+
     /// Takes up one session, where it is to go on by itself; one whose body is not here is told to
     /// be suspended, where it lost its process.
     fn recover_one(self: &Arc<Self>, info: &StreamInfo) -> Option<Taken> {
@@ -310,6 +331,9 @@ impl Shared {
         }
         let mut loaded = load(self, *id).ok().filter(|loaded| !loaded.is_owned())?;
         let interrupted = loaded.interrupt(self);
+        if loaded.about.parent.is_some_and(|parent| self.has_gone(parent)) {
+            return self.end_orphan(loaded, interrupted);
+        }
         let goes_on = match loaded.machine.session().state() {
             SessionState::Planned => loaded.about.is_queued,
             SessionState::Paused(_) => true,

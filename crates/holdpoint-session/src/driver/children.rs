@@ -8,7 +8,7 @@ use std::sync::Arc;
 use holdpoint_core::body::{ChildSpec, OpError, Payload};
 use holdpoint_core::event::Stream;
 use holdpoint_core::session::{Completion, Transition};
-use holdpoint_core::{Retryable, SessionId};
+use holdpoint_core::{CancelCode, CancelInfo, Retryable, SessionId};
 
 use super::link::{Change, Delivery, OpRef};
 use super::rt;
@@ -20,6 +20,7 @@ use crate::body::FromText;
 use crate::error::{RunError, SpawnError};
 use crate::handle::SessionHandle;
 use crate::report::Outcome;
+use crate::stored;
 
 impl Session {
     /// Starts a child, and a watch for its outcome.
@@ -118,10 +119,25 @@ impl Shared {
         };
         let mut child_spec = Spec::new(spec.body.as_str().into(), body.version(), true);
         child_spec.id = child;
-        child_spec.parent = Some(parent.id);
+        child_spec.parent = (!spec.is_detached).then_some(parent.id);
         child_spec.input = Some(spec.input.clone());
         let launch = Box::new(FromText { body, input: spec.input.into() });
         self.spawn(child_spec, launch).map(Spawned::shown).map_err(|error| refused(&error))
+    }
+
+    /// Nobody waits for this child any more: it is asked to stop, wherever it is.
+    pub(crate) fn stop_child(self: &Arc<Self>, child: SessionId) {
+        let text = "its parent does not wait for it any more";
+        let cause = CancelInfo::new(CancelCode::Parent, text, self.clock.now().wall);
+        // Refused where it has ended.
+        if let Some(session) = self.get(child) {
+            if let Ok(shown) = session.cancel(cause) {
+                shown.forget();
+            }
+        } else if self.is_durable {
+            let shared = Arc::clone(self);
+            rt::spawn(async move { drop(stored::cancel(&shared, child, cause).await) });
+        }
     }
 
     fn is_known(&self, id: SessionId) -> bool {

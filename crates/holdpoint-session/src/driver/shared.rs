@@ -24,7 +24,7 @@ use holdpoint_core::body::Bodies;
 use holdpoint_core::event::EventSink;
 use holdpoint_core::session::Owner;
 use holdpoint_core::store::Store;
-use holdpoint_core::{CancelCode, CancelInfo, Clock, Monotonic, SessionId};
+use holdpoint_core::{CancelInfo, Clock, Monotonic, SessionId};
 
 use super::admission::Admission;
 use super::session::Session;
@@ -161,17 +161,6 @@ impl Shared {
             if self.get(next).is_some_and(|session| session.ask_waiting()) {
                 return;
             }
-        }
-    }
-
-    /// Nobody waits for this child any more: it is asked to stop.
-    pub(crate) fn stop_child(&self, child: SessionId) {
-        let Some(session) = self.get(child) else { return };
-        let text = "its parent does not wait for it any more";
-        let cause = CancelInfo::new(CancelCode::Parent, text, self.clock.now().wall);
-        // Refused where it has ended.
-        if let Ok(shown) = session.cancel(cause) {
-            shown.forget();
         }
     }
 
