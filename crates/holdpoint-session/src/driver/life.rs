@@ -330,6 +330,9 @@ fn give(state: &mut State, answer: Given, is_secret: bool, change: &mut Change) 
     } else {
         Done::new(key.clone(), at, &Ok(value.clone()))
     };
+    if !recorded.is_live {
+        recorded.decided.insert(key.clone());
+    }
     change.journal.push(Record::Done(done).encode());
     change.deliveries.push(Delivery::Op(OpRef::Key(key), Ok(value)));
 }

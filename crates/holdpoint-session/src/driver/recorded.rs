@@ -58,6 +58,8 @@ pub(crate) struct Recorded {
     pub(crate) unasked: BTreeMap<OpKey, Open>,
     /// A secret of the journal that has to be given again.
     pub(crate) secret: Option<Secret>,
+    /// Operations whose results were decided during the replay, and come after it.
+    pub(crate) decided: BTreeSet<OpKey>,
     /// Progress that was told in replay: what of it is new is published when the replay is over.
     pub(crate) held: Vec<Payload>,
     /// How often the body told of its progress in this start.
@@ -118,6 +120,7 @@ impl Recorded {
             children: HashMap::new(),
             unasked: BTreeMap::new(),
             secret: None,
+            decided: BTreeSet::new(),
             held: Vec::new(),
             emitted: 0,
         }
@@ -249,6 +252,7 @@ impl Recorded {
                 self.sleeps.remove(key);
                 self.executing.remove(key);
                 self.children.remove(key);
+                self.decided.remove(key);
                 Given::Yes
             }
             Delivered::Abandoned => Given::Abandoned,

@@ -149,9 +149,13 @@ impl Session {
                 }
             },
             Open::Ask { .. } => {
+                let was_decided = recorded.decided.remove(&key);
+                // It is about to hear of a cancellation, which withdraws all questions.
+                let is_cancelled = recorded.table.cancel().is_none()
+                    && state.machine.session().cancel_requested().is_some();
                 let is_open =
                     matches!(earlier, Some(What::Question(question)) if is_open(state, question));
-                if !is_open {
+                if !is_open && !was_decided && !is_cancelled {
                     self.ask(state, key, open, change);
                 }
             }
