@@ -110,7 +110,8 @@ fn features(ci: &mut Ci) -> Result<(), String> {
     }
     // The pure parts run anywhere; the browser's target is the one that has nothing to lean on.
     if is_installed(WASM, &ci.root) {
-        for package in ["holdpoint-core", "holdpoint-hold", "holdpoint-graph"] {
+        for package in ["holdpoint-core", "holdpoint-hold", "holdpoint-graph", "holdpoint-session"]
+        {
             check(ci, &["-p", package, "--target", WASM]);
         }
     } else {

@@ -26,8 +26,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order: [`Sessions`], [`Body`], [`Run`] and [`SessionHandle`], [`Observer`]; inside,
-//! `machine` (the rules of one session), then `driver`.
+//! Reading order: [`machine`] (the rules of one session), [`Sessions`], [`Body`], [`Run`] and
+//! [`SessionHandle`], [`Observer`]; inside, `driver`. Without the feature `driver`, which is a
+//! default one, the crate is the machine alone and needs no runtime.
 
 #[cfg(feature = "driver")]
 mod body;
@@ -37,7 +38,7 @@ mod driver;
 mod error;
 #[cfg(feature = "driver")]
 mod handle;
-mod machine;
+pub mod machine;
 #[cfg(feature = "driver")]
 mod observe;
 mod options;
@@ -52,10 +53,10 @@ mod sessions;
 mod stored;
 #[cfg(feature = "driver")]
 mod sync;
-#[cfg(feature = "driver")]
-mod verify;
 #[cfg(all(test, feature = "driver"))]
 mod tests;
+#[cfg(feature = "driver")]
+mod verify;
 
 #[cfg(feature = "driver")]
 pub use self::body::{Body, Spawn};

@@ -19,7 +19,7 @@ use holdpoint_core::{CancelCode, CancelInfo, Monotonic, Now};
 
 /// What can happen to a session.
 #[derive(Debug)]
-pub(crate) enum Input<'a> {
+pub enum Input<'a> {
     /// It is taken by an owner, who starts the body.
     Claim(Owner),
     /// The body asks.
@@ -35,7 +35,10 @@ pub(crate) enum Input<'a> {
     /// The owner lets go.
     Suspend(SuspendCause),
     /// It was started so many times in a row and recorded nothing.
-    CrashLoop { starts: u32 },
+    CrashLoop {
+        /// The number of starts.
+        starts: u32,
+    },
     /// Another attempt is wanted.
     Retry,
     /// Time has passed.
@@ -44,26 +47,55 @@ pub(crate) enum Input<'a> {
 
 /// An answer with what it used.
 #[derive(Debug, Clone)]
-pub(crate) struct Answered {
-    pub(crate) answer: Answer,
-    pub(crate) usage: Option<Usage>,
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// What it used; none where nobody says so, and then what is summed is an estimate.
+    pub usage: Option<Usage>,
 }
 
 /// Time limits of a session. Default: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "driver", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct TimeLimits {
+pub struct TimeLimits {
     /// Of an attempt, from its first start, whatever the session waits for.
     #[cfg_attr(feature = "driver", serde(default, skip_serializing_if = "Option::is_none"))]
-    pub(crate) session: Option<Duration>,
+    pub session: Option<Duration>,
     /// Of each pause.
     #[cfg_attr(feature = "driver", serde(default, skip_serializing_if = "Option::is_none"))]
-    pub(crate) pause: Option<Duration>,
+    pub pause: Option<Duration>,
 }
 
 /// A session, and all that decides about it.
+///
+/// Plain data: it reads no clock and does nothing by itself. What it says is to be published in
+/// order, and [`next_deadline`](Self::next_deadline) is when it wants an [`Input::Tick`].
+///
+/// ```
+/// use std::time::Duration;
+/// use holdpoint_core::session::{Owner, StateName};
+/// use holdpoint_core::{Monotonic, Now, Timestamp};
+/// use holdpoint_session::machine::{Input, Machine, TimeLimits};
+///
+/// let at = |seconds| Now {
+///     wall: Timestamp::from_micros(seconds * 1_000_000),
+///     monotonic: Monotonic::ZERO + Duration::from_secs(seconds),
+/// };
+/// let limits = TimeLimits { session: Some(Duration::from_secs(10)), pause: None };
+/// let (mut session, _planned) = Machine::plan(limits);
+/// session.handle(at(0), Input::Claim(Owner { instance: 1, epoch: 1 }))?;
+/// assert_eq!(session.next_deadline(), Some(at(10).monotonic));
+///
+/// // The limit passes: the body is asked to stop, and decides itself how it ends.
+/// let transition = session.handle(at(10), Input::Tick)?;
+/// assert_eq!(transition.events().map(|event| event.name()).collect::<Vec<_>>(), [
+///     "session_cancel_requested",
+/// ]);
+/// assert_eq!(session.session().state().name(), StateName::Running);
+/// # Ok::<(), holdpoint_core::session::IllegalTransition>(())
+/// ```
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
+pub struct Machine {
     session: SessionMachine,
     /// Of the attempt. Boxed: rare, and paused sessions are kept by the million.
     usage: Option<Box<Usage>>,
@@ -81,7 +113,8 @@ struct Timers {
 
 /// Why answers were refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AnswerRefusal {
+#[non_exhaustive]
+pub enum AnswerRefusal {
     /// These are not open: unknown, answered, withdrawn, or named twice.
     NotOpen(Vec<QuestionId>),
     /// No question is open at all.
@@ -89,14 +122,15 @@ pub(crate) enum AnswerRefusal {
 }
 
 impl Machine {
-    /// A new session, Planned.
-    pub(crate) fn plan(limits: TimeLimits) -> (Self, Transition) {
+    /// A new session, Planned, and the transition that announces it.
+    pub fn plan(limits: TimeLimits) -> (Self, Transition) {
         let (session, planned) = SessionMachine::plan();
         (Self::restore(session, None, limits, Duration::ZERO), planned)
     }
 
     /// A session as it was kept, `passed` after its first start.
-    pub(crate) fn restore(
+    #[must_use]
+    pub fn restore(
         session: SessionMachine,
         usage: Option<Usage>,
         limits: TimeLimits,
@@ -108,18 +142,20 @@ impl Machine {
     }
 
     /// Where the session stands.
-    pub(crate) fn session(&self) -> &SessionMachine {
+    #[must_use]
+    pub fn session(&self) -> &SessionMachine {
         &self.session
     }
 
     /// What its answers used so far, in this attempt.
-    #[cfg_attr(not(feature = "driver"), expect(dead_code, reason = "kept by the driver"))]
-    pub(crate) fn usage(&self) -> Option<&Usage> {
+    #[must_use]
+    pub fn usage(&self) -> Option<&Usage> {
         self.usage.as_deref()
     }
 
     /// When there is something to do by itself: [`Input::Tick`] at that time.
-    pub(crate) fn next_deadline(&self) -> Option<Monotonic> {
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
         let timers = self.timers.as_deref()?;
         [timers.session, timers.pause].into_iter().flatten().min()
     }
@@ -128,11 +164,7 @@ impl Machine {
     ///
     /// # Errors
     /// What does not go together with the state; nothing has changed.
-    pub(crate) fn handle(
-        &mut self,
-        now: Now,
-        input: Input<'_>,
-    ) -> Result<Transition, IllegalTransition> {
+    pub fn handle(&mut self, now: Now, input: Input<'_>) -> Result<Transition, IllegalTransition> {
         let transition = match input {
             Input::Claim(owner) => self.session.apply(SessionInput::Claim(owner)),
             Input::Ask(question) => self.session.apply(SessionInput::Ask(question)),
@@ -152,7 +184,10 @@ impl Machine {
     }
 
     /// Whether all of these could be answered now (SESS-004).
-    pub(crate) fn check_answers<'a>(
+    ///
+    /// # Errors
+    /// Those that could not, or that nothing is asked.
+    pub fn check_answers<'a>(
         &self,
         ids: impl Iterator<Item = QuestionId> + Clone + 'a,
     ) -> Result<(), AnswerRefusal> {
