@@ -15,7 +15,7 @@ use holdpoint_core::store::{AppendError, Appended, ticket};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::driver::{Launch, LaunchError, Shared, Shown, Spawned, Spec};
+use super::driver::{Launch, LaunchError, Session, Shared, Shown, Spawned, Spec};
 use super::handle::{Decode, Run, SessionHandle, decode};
 use super::sessions::Sessions;
 use super::{rt, stored};
@@ -31,6 +31,7 @@ pub struct Body<I, O> {
     sessions: Sessions,
     shared: Arc<Shared>,
     body: Arc<dyn TypedBody<I>>,
+    name: Arc<str>,
     output: PhantomData<fn() -> O>,
 }
 
@@ -42,13 +43,17 @@ pub struct Body<I, O> {
 #[must_use = "a session is made when this is awaited"]
 pub struct Spawn<O> {
     shared: Arc<Shared>,
-    spec: Spec,
-    launch: Option<Result<Box<dyn Launch>, SpawnError>>,
+    id: SessionId,
+    /// Taken at the first poll.
+    spec: Option<Wanted>,
     waits: Option<Waits>,
     decode: Decode<O>,
 }
 
-type Waits = Pin<Box<dyn Future<Output = Result<SessionId, SpawnError>> + Send>>;
+/// What is to be made, and from what; or why it cannot be.
+type Wanted = (Spec, Result<Box<dyn Launch>, SpawnError>);
+
+type Waits = Pin<Box<dyn Future<Output = Result<Made, SpawnError>> + Send>>;
 
 impl<I, O> Body<I, O>
 where
@@ -57,7 +62,8 @@ where
 {
     pub(crate) fn new(sessions: Sessions, body: Arc<dyn TypedBody<I>>) -> Self {
         let shared = Arc::clone(sessions.shared());
-        Self { sessions, shared, body, output: PhantomData }
+        let name = body.name().as_str().into();
+        Self { sessions, shared, body, name, output: PhantomData }
     }
 
     /// The name under which it is registered.
@@ -102,7 +108,7 @@ where
     }
 
     fn make(&self, input: I, starts: bool) -> Spawn<O> {
-        let name: Arc<str> = self.body.name().as_str().into();
+        let name = Arc::clone(&self.name);
         let mut spec = Spec::new(Arc::clone(&name), self.version(), starts);
         let launch: Result<Box<dyn Launch>, SpawnError> = if self.shared.is_durable {
             match serde_json::to_string(&input) {
@@ -118,7 +124,8 @@ where
         } else {
             Ok(Box::new(FromValue { body: Arc::clone(&self.body), input }))
         };
-        Spawn { shared: Arc::clone(&self.shared), spec, launch: Some(launch), waits: None, decode }
+        let (shared, id) = (Arc::clone(&self.shared), spec.id);
+        Spawn { shared, id, spec: Some((spec, launch)), waits: None, decode }
     }
 }
 
@@ -127,68 +134,92 @@ impl<O> Spawn<O> {
         let spec = Spec::new(Arc::from(""), 1, true);
         let launch = if shared.is_durable { Err(SpawnError::Unregistered) } else { Ok(launch) };
         let decode = |_: &str| Err("the output of a closure is not recorded".to_owned());
-        Self { shared, spec, launch: Some(launch), waits: None, decode }
+        Self { shared, id: spec.id, spec: Some((spec, launch)), waits: None, decode }
     }
 
     /// An idempotency key, 1 to 256 bytes: the same key gives the same session (SESS-019), for as
     /// long as the session is known. Default: none.
     pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.spec.key = Some(key.into());
+        if let Some((spec, _)) = &mut self.spec {
+            spec.key = Some(key.into());
+        }
         self
     }
 
     /// A limit of the whole session, from its first start. When it has passed the session is asked
     /// to stop, and ends as failed (SESS-014). Default: none.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.spec.limits.session = Some(limit);
+        if let Some((spec, _)) = &mut self.spec {
+            spec.limits.session = Some(limit);
+        }
         self
     }
 
     /// A limit of each pause; otherwise the same. Default: none.
     pub fn pause_timeout(mut self, limit: Duration) -> Self {
-        self.spec.limits.pause = Some(limit);
+        if let Some((spec, _)) = &mut self.spec {
+            spec.limits.pause = Some(limit);
+        }
         self
     }
 
     /// The id that the session will have, unless it is found by its key.
     #[must_use]
     pub fn id(&self) -> SessionId {
-        self.spec.id
+        self.id
     }
 
-    fn start(&mut self) -> Poll<Result<SessionId, SpawnError>> {
-        let Some(launch) = self.launch.take() else { return Poll::Pending };
-        let id = self.spec.id;
-        let (body, key) = (Arc::clone(&self.spec.body), self.spec.key.clone());
-        let spec = std::mem::replace(&mut self.spec, Spec::new(Arc::clone(&body), 1, false));
-        self.spec.id = id;
-        let shared = Arc::clone(&self.shared);
-        let waits: Waits = match launch.and_then(|launch| shared.spawn(spec, launch)) {
-            Err(SpawnError::Store(error)) => {
-                return Poll::Ready(stored::find_by_key(&shared, key, body, error));
-            }
-            Err(error) => return Poll::Ready(Err(error)),
-            Ok(Spawned::Found(id)) => return Poll::Ready(Ok(id)),
-            Ok(Spawned::Here(_, Shown::Now)) => return Poll::Ready(Ok(id)),
-            Ok(Spawned::Here(_, shown)) => Box::pin(async move {
-                match shown.wait().await {
-                    Ok(()) => Ok(id),
-                    Err(error) => stored::find_by_key(&shared, key, body, error),
+    fn start(&mut self, spec: Spec, launch: Box<dyn Launch>) -> Poll<Result<Made, SpawnError>> {
+        let id = self.id;
+        if !self.shared.is_durable && spec.key.is_none() {
+            // What nearly all sessions in memory are.
+            return match self.shared.spawn(spec, launch) {
+                Ok(Spawned::Here(session, Shown::Now)) => Poll::Ready(Ok(Made::Here(session))),
+                Ok(Spawned::Here(_, shown)) => {
+                    self.wait(None, Arc::from(""), async move { shown.wait().await })
                 }
-            }),
+                Ok(_) => Poll::Ready(Ok(Made::Known(id))),
+                Err(error) => Poll::Ready(Err(error)),
+            };
+        }
+        let (body, key) = (Arc::clone(&spec.body), spec.key.clone());
+        match self.shared.spawn(spec, launch) {
+            Ok(Spawned::Found(id)) => Poll::Ready(Ok(Made::Known(id))),
+            Ok(Spawned::Here(session, Shown::Now)) => Poll::Ready(Ok(Made::Here(session))),
+            Ok(Spawned::Here(_, shown)) => self.wait(key, body, async move { shown.wait().await }),
             Ok(Spawned::Stored { appended, is_queued }) => {
-                let acked = acknowledged(&shared, id, appended, is_queued);
-                Box::pin(async move {
-                    match acked.await {
-                        Ok(()) => Ok(id),
-                        Err(error) => stored::find_by_key(&shared, key, body, error),
-                    }
-                })
+                let acked = acknowledged(&self.shared, id, appended, is_queued);
+                self.wait(key, body, acked)
             }
-        };
-        self.waits = Some(waits);
+            Err(SpawnError::Store(error)) => {
+                Poll::Ready(stored::find_by_key(&self.shared, key, body, error).map(Made::Known))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Waits until the session is there, or is found by its key.
+    fn wait(
+        &mut self,
+        key: Option<Arc<str>>,
+        body: Arc<str>,
+        acked: impl Future<Output = Result<(), AppendError>> + Send + 'static,
+    ) -> Poll<Result<Made, SpawnError>> {
+        let (shared, id) = (Arc::clone(&self.shared), self.id);
+        self.waits = Some(Box::pin(async move {
+            match acked.await {
+                Ok(()) => Ok(Made::Known(id)),
+                Err(error) => stored::find_by_key(&shared, key, body, error).map(Made::Known),
+            }
+        }));
         Poll::Pending
     }
+}
+
+/// A session that was made, or found.
+enum Made {
+    Here(Arc<Session>),
+    Known(SessionId),
 }
 
 impl<O> Future for Spawn<O> {
@@ -197,13 +228,23 @@ impl<O> Future for Spawn<O> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let mut made = Poll::Pending;
-        if this.launch.is_some() {
-            made = this.start();
+        if let Some((spec, launch)) = this.spec.take() {
+            made = match launch {
+                Ok(launch) => this.start(spec, launch),
+                Err(error) => Poll::Ready(Err(error)),
+            };
         }
         if let Some(waits) = &mut this.waits {
             made = waits.as_mut().poll(cx);
         }
-        made.map_ok(|id| Run::new(SessionHandle::new(Arc::clone(&this.shared), id), this.decode))
+        let shared = &this.shared;
+        made.map_ok(|made| {
+            let handle = match made {
+                Made::Here(session) => SessionHandle::of(session),
+                Made::Known(id) => SessionHandle::new(Arc::clone(shared), id),
+            };
+            Run::new(handle, this.decode)
+        })
     }
 }
 
@@ -295,7 +336,8 @@ where
 impl<I, O> Clone for Body<I, O> {
     fn clone(&self) -> Self {
         let (sessions, shared) = (self.sessions.clone(), Arc::clone(&self.shared));
-        Self { sessions, shared, body: Arc::clone(&self.body), output: PhantomData }
+        let (body, name) = (Arc::clone(&self.body), Arc::clone(&self.name));
+        Self { sessions, shared, body, name, output: PhantomData }
     }
 }
 
@@ -310,6 +352,6 @@ impl<I, O> fmt::Debug for Body<I, O> {
 
 impl<O> fmt::Debug for Spawn<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spawn").field("id", &self.spec.id).finish_non_exhaustive()
+        f.debug_struct("Spawn").field("id", &self.id).finish_non_exhaustive()
     }
 }

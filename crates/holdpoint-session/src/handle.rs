@@ -132,6 +132,10 @@ impl SessionHandle {
         Self { shared, id, here }
     }
 
+    pub(crate) fn of(session: Arc<Session>) -> Self {
+        Self { shared: Arc::clone(&session.shared), id: session.id, here: Some(session) }
+    }
+
     /// The session's id.
     #[must_use]
     pub fn id(&self) -> SessionId {
@@ -140,7 +144,11 @@ impl SessionHandle {
 
     /// The session as it is in this process, where it is here to stay or has ended here.
     fn here(&self) -> Option<Arc<Session>> {
-        // One that was tried again is another one, which the registry knows.
+        // In memory it stays what it is. A recorded one that was tried again is another one, which
+        // the registry knows.
+        if let Some(held) = self.here.as_ref().filter(|held| !held.is_recorded) {
+            return Some(Arc::clone(held));
+        }
         let known = self.shared.get(self.id).or_else(|| self.here.clone());
         known.filter(|session| !session.has_left())
     }
