@@ -10,8 +10,7 @@ use crate::error::Retryable;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SessionSnapshot {
-    /// The state.
-    #[cfg_attr(feature = "serde", serde(flatten))]
+    /// The state. An object of its own: what a state carries may be called as something here is.
     pub state: SessionState,
     /// Who runs it.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]

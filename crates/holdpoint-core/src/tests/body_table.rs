@@ -150,14 +150,16 @@ fn sess_017_a_cancellation_ends_what_heeds_it_and_lets_open_steps_go_on() {
     let mut table = OpTable::new();
     let step = table.open("s".into(), Open::Step, CancelWhen::Requested);
     let question = table.open("q".into(), ask(), CancelWhen::Requested);
-    let cleanup = table.open("c".into(), ask(), CancelWhen::Never);
+    let other = table.open("c".into(), ask(), CancelWhen::Never);
+    let cleanup = table.open("c".into(), Open::Sleep(Duration::ZERO), CancelWhen::Never);
     let _told = table.take_fresh();
     let untold = table.open("z".into(), Open::Sleep(Duration::ZERO), CancelWhen::Requested);
     assert!(table.deliver_cancel(cause()).is_empty(), "nobody waits");
     let later = CancelInfo::new(CancelCode::Shutdown, "", Timestamp::from_micros(2));
     let _no_wakers = table.deliver_cancel(later);
     assert_eq!(table.cancel(), Some(&cause()), "the first cause is kept");
-    for op in [question, untold] {
+    // A question is withdrawn whoever asked it.
+    for op in [question, untold, other] {
         assert_eq!(look(&mut table, op), cancelled());
     }
     assert_eq!(look(&mut table, cleanup), None);

@@ -26,6 +26,7 @@ fn core_003_a_session_is_restored_as_it_was_in_every_state() {
         after([claim(1), SessionInput::End(BodyEnd::Ok(completion))]),
         after([claim(1), end_error()]),
         after([claim(1), end_panic(), SessionInput::Retry]),
+        after([claim(1), suspend(), SessionInput::CrashLoop { starts: 5 }]),
         after([cancel(User)]),
         after([cancel(Timeout)]),
     ];
@@ -65,12 +66,12 @@ fn core_003_what_no_session_can_be_is_not_read() {
         *value.pointer_mut(pointer).unwrap() = put;
         read(&value).unwrap_err().to_string()
     };
-    let message = with("/questions", json!([]));
+    let message = with("/state/questions", json!([]));
     assert!(message.contains("a paused session has an open question"), "{message}");
-    let message = with("/questions/0/question", json!(2));
+    let message = with("/state/questions/0/question", json!(2));
     assert!(message.contains("the ids of open questions rise"), "{message}");
     let message = with("/last_question", json!(1));
     assert!(message.contains("not given yet"), "{message}");
-    let message = with("/state", json!("running again"));
+    let message = with("/state/state", json!("running again"));
     assert!(message.contains("running again"), "{message}");
 }
