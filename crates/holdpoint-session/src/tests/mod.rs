@@ -3,6 +3,7 @@
 //! bodies on every host and cuts their journals, `kills` does so with processes. `twin` is the
 //! driver compiled once more over locks whose schedules `schedules` explores.
 
+mod basics;
 mod conformance;
 mod defects;
 mod kills;
