@@ -56,3 +56,9 @@ mod write;
 pub use disk::VirtualDisk;
 pub use faults::{Failure, Faults};
 pub use faulty::FaultyStore;
+
+/// The real stores, for the tests of engines: those name no other crate of their floor.
+#[cfg(feature = "files")]
+pub mod real {
+    pub use holdpoint_store::*;
+}
