@@ -28,8 +28,9 @@ impl Session {
         let Some(parent) = self.shared.get(self.id) else { return };
         if !start.spec.is_detached {
             let mut state = self.lock();
-            if !state.children.contains(&start.child) {
-                state.children.push(start.child);
+            let children = &mut state.rare().children;
+            if !children.contains(&start.child) {
+                children.push(start.child);
             }
         }
         rt::spawn(async move {
@@ -46,7 +47,7 @@ impl Session {
         let mut effects = Effects::default();
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.children.retain(|known| *known != child);
+        state.rare().children.retain(|known| *known != child);
         let before = state.before();
         let mut change = Change::new(now, Transition::default());
         match op {

@@ -5,8 +5,10 @@
 //! 2. The last event is kept whatever the limit, once it is terminal (SESS-010).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use holdpoint_core::event::{Event, EventKind, Stream};
+use holdpoint_core::session::{Question, QuestionId};
 use holdpoint_core::{SessionId, Timestamp};
 
 /// How many events an observer may be behind before it is told of a gap, at the least.
@@ -25,7 +27,20 @@ pub(crate) struct History {
 #[derive(Debug)]
 struct Logged {
     at: Timestamp,
-    kind: EventKind,
+    kind: Compact,
+}
+
+/// An event as it is kept: a third of the size for those that every session has, of which millions
+/// are kept at a time.
+#[derive(Debug)]
+enum Compact {
+    Planned { attempt: u32 },
+    Started { start: u32 },
+    Resumed { start: u32 },
+    Paused,
+    Question(Arc<Question>),
+    Answered { question: QuestionId, answer: Option<Arc<str>> },
+    Other(Box<EventKind>),
 }
 
 /// What there is after an event.
@@ -64,7 +79,7 @@ impl History {
             self.events.pop_front();
         }
         if keep > 0 {
-            self.events.push_back(Logged { at, kind });
+            self.events.push_back(Logged { at, kind: kind.into() });
         }
     }
 
@@ -86,7 +101,7 @@ impl History {
         let skip = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
         let numbered = self.events.range(skip..).zip(after + 1..).take(limit);
         buffer.extend(numbered.map(|(logged, seq)| {
-            Event::new(seq, logged.at, Stream::Session(id), logged.kind.clone())
+            Event::new(seq, logged.at, Stream::Session(id), logged.kind.whole())
         }));
         Reading::Events
     }
@@ -114,3 +129,41 @@ impl History {
         self.last + 1 - self.events.len() as u64
     }
 }
+
+impl From<EventKind> for Compact {
+    fn from(kind: EventKind) -> Self {
+        match kind {
+            EventKind::SessionPlanned { attempt } => Self::Planned { attempt },
+            EventKind::SessionStarted { start } => Self::Started { start },
+            EventKind::SessionResumed { start } => Self::Resumed { start },
+            EventKind::SessionPaused => Self::Paused,
+            EventKind::SessionQuestion(question) => Self::Question(question),
+            EventKind::SessionAnswered { question, answer, by: None, reason: None } => {
+                Self::Answered { question, answer }
+            }
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+impl Compact {
+    /// The event as it was.
+    fn whole(&self) -> EventKind {
+        match self {
+            Self::Planned { attempt } => EventKind::SessionPlanned { attempt: *attempt },
+            Self::Started { start } => EventKind::SessionStarted { start: *start },
+            Self::Resumed { start } => EventKind::SessionResumed { start: *start },
+            Self::Paused => EventKind::SessionPaused,
+            Self::Question(question) => EventKind::SessionQuestion(Arc::clone(question)),
+            Self::Answered { question, answer } => EventKind::SessionAnswered {
+                question: *question,
+                answer: answer.clone(),
+                by: None,
+                reason: None,
+            },
+            Self::Other(kind) => (**kind).clone(),
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Logged>() <= 40);

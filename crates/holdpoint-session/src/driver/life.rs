@@ -137,7 +137,9 @@ impl Session {
         if let Ok(shown) = self.decide(state, now, Input::End(end), effects) {
             shown.forget();
         }
-        effects.orphans.append(&mut state.children);
+        if state.known_rare().is_some() {
+            effects.orphans.append(&mut state.rare().children);
+        }
         if let Some(recorded) = state.recorded.as_deref_mut() {
             effects.orphans.extend(recorded.children.drain().map(|(_, child)| child));
         }
@@ -233,7 +235,7 @@ impl Session {
     }
 
     pub(crate) fn orders(&self) -> Orders {
-        self.lock().orders.clone()
+        self.lock().known_rare().map_or(Orders::Run, |rare| rare.orders.clone())
     }
 
     pub(crate) fn is_settled(&self) -> bool {

@@ -123,12 +123,12 @@ impl SessionPort for Session {
         if let Some(recorded) = state.recorded.as_deref_mut() {
             return recorded.random();
         }
-        let (seed, drawn) = &mut state.random;
+        let (seed, drawn) = &mut state.rare().random;
         if *drawn == 0 {
             *seed = random::seed();
         }
         *drawn += 1;
-        random::nth(*seed, u64::from(*drawn))
+        random::nth(*seed, *drawn)
     }
 
     fn session(&self) -> SessionId {
@@ -136,7 +136,7 @@ impl SessionPort for Session {
     }
 
     fn cancel(&self) -> Option<CancelInfo> {
-        if !self.is_cancelled() {
+        if !Session::is_cancelled(self) {
             return None;
         }
         let state = self.lock();
@@ -144,6 +144,11 @@ impl SessionPort for Session {
             Some(recorded) => recorded.table.cancel().cloned(),
             None => state.machine.session().cancel_requested().cloned(),
         }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // What a recorded body was told of is not what was asked for.
+        Session::is_cancelled(self) && (!self.is_recorded || SessionPort::cancel(self).is_some())
     }
 
     fn poll_cancel_requested(&self, cx: &mut Context<'_>) -> Poll<CancelInfo> {

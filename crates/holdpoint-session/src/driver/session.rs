@@ -72,19 +72,13 @@ pub(crate) struct State {
     pub(crate) recorded: Option<Box<Recorded>>,
     pub(crate) link: Option<Box<Link>>,
     pub(crate) launch: Option<Box<dyn Launch>>,
-    /// Its idempotency key, where the store does not keep it.
-    pub(crate) key: Option<Arc<str>>,
     pub(crate) output: Option<Arc<dyn Any + Send + Sync>>,
     watch: Option<Box<Watch>>,
     /// The task that runs the body, to be woken for what no operation waits for.
     pub(crate) task: Option<Waker>,
     updated_at: Timestamp,
     pub(crate) ended_at: Monotonic,
-    /// The seed of the body's random numbers, drawn when the first is wanted, and their count.
-    pub(crate) random: (u64, u32),
-    pub(crate) orders: Orders,
-    /// Children that end with this session.
-    pub(crate) children: Vec<SessionId>,
+    rare: Option<Box<Rare>>,
     /// It has one of the places of those that may be paused.
     pub(crate) has_pause_place: bool,
     /// It has one of the places of those that may be live.
@@ -93,6 +87,18 @@ pub(crate) struct State {
     pub(crate) is_listed: bool,
     /// Nobody runs it here any more, and somebody may elsewhere.
     pub(crate) has_left: bool,
+}
+
+/// What most sessions never need: paused ones are kept by the million.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// Its idempotency key, where the store does not keep it.
+    pub(crate) key: Option<Arc<str>>,
+    /// The seed of the body's random numbers, drawn when the first is wanted, and their count.
+    pub(crate) random: (u64, u64),
+    pub(crate) orders: Orders,
+    /// Children that end with this session.
+    pub(crate) children: Vec<SessionId>,
 }
 
 /// What the task that runs the body is to do at its next poll.
@@ -175,15 +181,12 @@ impl Session {
             recorded,
             link,
             launch: None,
-            key: None,
             output: None,
             watch: None,
             task: None,
             updated_at: Timestamp::default(),
             ended_at: Monotonic::ZERO,
-            random: (0, 0),
-            orders: Orders::Run,
-            children: Vec::new(),
+            rare: None,
             has_pause_place: false,
             has_live_place: false,
             is_listed: false,
@@ -396,8 +399,9 @@ impl Session {
     /// Orders something of the task, and wakes it. An abort is not taken back.
     pub(crate) fn order(&self, orders: Orders) {
         let mut state = self.lock();
-        if !matches!(state.orders, Orders::Abort(_)) {
-            state.orders = orders;
+        let rare = state.rare();
+        if !matches!(rare.orders, Orders::Abort(_)) {
+            rare.orders = orders;
         }
         let task = state.task.clone();
         drop(state);
@@ -452,6 +456,15 @@ impl State {
     /// Whether nothing more is to be learnt of it here.
     pub(crate) fn is_left(&self) -> bool {
         self.has_left || self.lost().is_some()
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The same, where there is any.
+    pub(crate) fn known_rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
     }
 
     pub(crate) fn watch(&mut self) -> &mut Watch {

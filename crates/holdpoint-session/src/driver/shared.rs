@@ -250,7 +250,7 @@ impl Shared {
     fn collect_one(&self, session: &Arc<Session>, at: Monotonic) {
         let state = session.lock();
         let has_ended = state.shown().state().is_terminal() && state.ended_at == at;
-        let key = state.key.clone();
+        let key = state.known_rare().and_then(|rare| rare.key.clone());
         drop(state);
         if has_ended {
             self.forget(session);

@@ -19,14 +19,15 @@ use super::watch::Wakes;
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
-    vacant: Vec<u32>,
-    timers: BinaryHeap<Reverse<(Monotonic, Target)>>,
+    /// The first vacant place; each names the next.
+    vacant: Option<u32>,
     rare: Option<Box<Rare>>,
 }
 
 /// What most bodies never need.
 #[derive(Debug, Default)]
 struct Rare {
+    timers: BinaryHeap<Reverse<(Monotonic, Target)>>,
     ordinals: Ordinals,
     /// Questions that wait for a place among the paused.
     unasked: Vec<(Target, OpName, (QuestionKind, String))>,
@@ -64,7 +65,7 @@ struct Slot {
 
 #[derive(Debug)]
 enum SlotState {
-    Vacant,
+    Vacant { next: Option<u32> },
     Open(Awaited),
     Done(Result<Payload, OpError>),
     /// Its result was given; the body has yet to close it.
@@ -91,8 +92,11 @@ impl Slots {
 
     fn put(&mut self, state: SlotState, when: CancelWhen) -> OpId {
         let heeds = when == CancelWhen::Requested;
-        if let Some(index) = self.vacant.pop() {
+        if let Some(index) = self.vacant {
             let slot = &mut self.slots[index as usize];
+            if let SlotState::Vacant { next } = slot.state {
+                self.vacant = next;
+            }
             (slot.state, slot.heeds) = (state, heeds);
             return OpId(index);
         }
@@ -139,7 +143,7 @@ impl Slots {
     /// Sets when an operation is over by itself.
     pub(crate) fn set_timer(&mut self, op: OpId, at: Monotonic) {
         let target = self.target(op);
-        self.timers.push(Reverse((at, target)));
+        self.rare.get_or_insert_default().timers.push(Reverse((at, target)));
     }
 
     /// The place of an open operation, with its turn.
@@ -170,7 +174,7 @@ impl Slots {
                 };
                 (Poll::Ready(Said::Done(result)), slot.waker.take())
             }
-            SlotState::Vacant | SlotState::Given => (Poll::Pending, None),
+            SlotState::Vacant { .. } | SlotState::Given => (Poll::Pending, None),
         }
     }
 
@@ -178,14 +182,14 @@ impl Slots {
     pub(crate) fn close(&mut self, op: OpId) -> (Option<Awaited>, Option<Waker>) {
         let Some(slot) = self.slots.get_mut(op.0 as usize) else { return (None, None) };
         let awaited = match slot.state {
-            SlotState::Vacant => return (None, None),
+            SlotState::Vacant { .. } => return (None, None),
             SlotState::Open(awaited) => Some(awaited),
             SlotState::Done(_) | SlotState::Given => None,
         };
-        slot.state = SlotState::Vacant;
+        slot.state = SlotState::Vacant { next: self.vacant };
         slot.turn = slot.turn.wrapping_add(1);
         let waker = slot.waker.take();
-        self.vacant.push(op.0);
+        self.vacant = Some(op.0);
         if matches!(awaited, Some(Awaited::Time { .. })) {
             self.sweep();
         }
@@ -252,37 +256,43 @@ impl Slots {
 
     /// When the next operation is over by itself.
     pub(crate) fn next_deadline(&self) -> Option<Monotonic> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.rare.as_deref()?.timers.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Ends what is due.
     pub(crate) fn tick(&mut self, now: Monotonic, wakes: &mut Wakes) {
-        while let Some(Reverse((at, target))) = self.timers.peek() {
-            if *at > now {
-                break;
-            }
-            let target = *target;
-            self.timers.pop();
+        while let Some(target) = self.pop_due(now) {
             self.deliver(target, Ok("null".to_owned()), wakes);
         }
         self.sweep();
+    }
+
+    fn pop_due(&mut self, now: Monotonic) -> Option<Target> {
+        let timers = &mut self.rare.as_deref_mut()?.timers;
+        let Reverse((at, target)) = *timers.peek()?;
+        if at > now {
+            return None;
+        }
+        timers.pop();
+        Some(target)
     }
 
     /// Forgets the timers of closed operations: those at the front always, all where they are
     /// most of them.
     fn sweep(&mut self) {
         let slots = &self.slots;
+        let Some(Rare { timers, .. }) = self.rare.as_deref_mut() else { return };
         let lives = |target: Target| {
             slots.get(target.index as usize).is_some_and(|slot| {
                 slot.turn == target.turn
                     && matches!(slot.state, SlotState::Open(Awaited::Time { .. }))
             })
         };
-        while self.timers.peek().is_some_and(|Reverse((_, target))| !lives(*target)) {
-            self.timers.pop();
+        while timers.peek().is_some_and(|Reverse((_, target))| !lives(*target)) {
+            timers.pop();
         }
-        if self.timers.len() > 2 * slots.len() + 16 {
-            self.timers.retain(|Reverse((_, target))| lives(*target));
+        if timers.len() > 2 * slots.len() + 16 {
+            timers.retain(|Reverse((_, target))| lives(*target));
         }
     }
 }

@@ -208,7 +208,9 @@ impl Shared {
         let mut effects = Effects::default();
         let mut state = session.lock();
         state.launch = Some(launch);
-        state.key = spec.key;
+        if spec.key.is_some() {
+            state.rare().key = spec.key;
+        }
         let shown = session.commit(&mut state, before, change, &mut effects);
         drop(state);
         effects.carry_out(&session);
@@ -284,7 +286,7 @@ impl Shared {
             state => ResumeError::Owned { state },
         })?;
         state.slots = Default::default();
-        state.orders = Default::default();
+        state.rare().orders = Default::default();
         state.has_live_place = has_place;
         let shown = session.commit(&mut state, before, Change::new(now, claimed), &mut effects);
         drop(state);
