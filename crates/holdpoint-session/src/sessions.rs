@@ -354,6 +354,13 @@ impl SessionsBuilder {
         self
     }
 
+    /// Breaks the registry, to show that a test sees it.
+    #[cfg(test)]
+    pub(crate) fn flaw(mut self, flaw: Option<super::driver::Flaw>) -> Self {
+        self.options.flaw = flaw;
+        self
+    }
+
     /// Where the time is read. Default: the system's clocks.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -33,6 +33,8 @@ pub(crate) use self::kept::{About, Kept};
 pub(crate) use self::life::{Given, check_open, open_questions};
 pub(crate) use self::link::{Change, Link};
 pub(crate) use self::random::seed;
+#[cfg(test)]
+pub(crate) use self::recorded::Flaw;
 pub(crate) use self::recorded::{Recorded, Turn};
 pub(crate) use self::session::{Effects, Launch, LaunchError, Orders, Session, Shown};
 pub(crate) use self::shared::{Options, Shared};

@@ -64,6 +64,18 @@ pub(crate) struct Recorded {
     pub(crate) held: Vec<Payload>,
     /// How often the body told of its progress in this start.
     pub(crate) emitted: u64,
+    #[cfg(test)]
+    pub(crate) flaw: Option<Flaw>,
+    #[cfg(test)]
+    was_two: bool,
+}
+
+/// Ways to break the rule of one record a turn, to show that the tests see it.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    TwoLive,
+    TwoInReplay,
 }
 
 /// A secret that has to be given again.
@@ -123,6 +135,10 @@ impl Recorded {
             decided: BTreeSet::new(),
             held: Vec::new(),
             emitted: 0,
+            #[cfg(test)]
+            flaw: None,
+            #[cfg(test)]
+            was_two: false,
         }
     }
 
@@ -171,8 +187,19 @@ impl Recorded {
             if is_given {
                 self.now = at;
                 self.is_turn = true;
+                #[cfg(test)]
+                if self.flaw == Some(Flaw::TwoLive) {
+                    self.was_two = !self.was_two;
+                    if self.was_two {
+                        continue;
+                    }
+                }
                 return Turn::Poll;
             }
+        }
+        #[cfg(test)]
+        if std::mem::take(&mut self.was_two) && self.is_turn {
+            return Turn::Poll;
         }
         Turn::Nothing
     }
@@ -209,7 +236,23 @@ impl Recorded {
             };
             self.now = at;
             self.is_turn = true;
+            #[cfg(test)]
+            if self.flaw == Some(Flaw::TwoInReplay) {
+                self.give_second(wakes);
+            }
             return Turn::Poll;
+        }
+    }
+
+    /// Breaks the rule: a second record in one turn.
+    #[cfg(test)]
+    fn give_second(&mut self, wakes: &mut Wakes) {
+        if let Some(Record::Done(done)) = self.replay.front().cloned()
+            && self.table.outstanding().any(|key| *key == done.key)
+            && let Ok(result) = self.result_of(&done)
+        {
+            self.replay.pop_front();
+            let _given = self.deliver(&done.key, result, wakes);
         }
     }
 

@@ -172,6 +172,11 @@ impl Session {
         link: Option<Box<Link>>,
     ) -> Self {
         let last = link.as_deref().map_or(0, Link::decided);
+        #[cfg(test)]
+        let recorded = recorded.map(|mut recorded| {
+            recorded.flaw = shared.options.flaw;
+            recorded
+        });
         let is_recorded = recorded.is_some();
         let is_cancelled = AtomicBool::new(machine.session().cancel_requested().is_some());
         let state = State {

@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) history: History,
     pub(crate) limits: Limits,
     pub(crate) recovery: Recovery,
+    #[cfg(test)]
+    pub(crate) flaw: Option<super::recorded::Flaw>,
 }
 
 pub(crate) struct Shared {

@@ -5,6 +5,7 @@
 
 mod basics;
 mod conformance;
+mod cuts;
 mod defects;
 mod kills;
 mod model;
