@@ -3,11 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 use holdpoint_core::body::{ErasedBody, Kind, OpKey, Payload};
 use holdpoint_core::event::{EventKind, Stream};
 use holdpoint_core::session::{SessionState, StateName, SuspendCause, Transition};
-use holdpoint_core::store::{AppendError, Appended, Fence, Filter, ReadError, StreamInfo, StreamKind};
+use holdpoint_core::store::{
+    AppendError, Appended, Fence, Filter, ReadError, StreamInfo, StreamKind,
+};
+use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 
 use super::body::FromText;
 use super::driver::{

@@ -65,7 +65,9 @@ struct Slot {
 
 #[derive(Debug)]
 enum SlotState {
-    Vacant { next: Option<u32> },
+    Vacant {
+        next: Option<u32>,
+    },
     Open(Awaited),
     Done(Result<Payload, OpError>),
     /// Its result was given; the body has yet to close it.

@@ -292,15 +292,17 @@ async fn run(
     unreachable!("the last life has no end but the session's");
 }
 
+type Expected = fn(&str) -> bool;
+
 /// What comes out of each body, however often it is cut.
-const BODIES: [(Body, fn(&str) -> bool); 3] = [
+const BODIES: [(Body, Expected); 3] = [
     (chains, |output| output.starts_with("12 56 true ")),
     (races, |output| output == "agreed"),
     (unordered, |output| output == "[0, 1, 2, 3, 4, 5]"),
 ];
 
 /// Some lives and a body.
-fn case(seed: u64) -> (Vec<usize>, Body, fn(&str) -> bool) {
+fn case(seed: u64) -> (Vec<usize>, Body, Expected) {
     let mut random = Random::new(seed);
     let lives = (0..=random.below(4)).map(|_| random.below(30) as usize).collect();
     let (body, expected) = BODIES[(seed % 3) as usize];
