@@ -9,6 +9,7 @@ mod cuts;
 mod defects;
 mod kills;
 mod model;
+mod processes;
 mod rules;
 mod schedules;
 mod simulation;
