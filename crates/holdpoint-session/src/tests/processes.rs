@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdpoint_core::event::Stream;
-use holdpoint_core::session::{SessionState, StateName};
+use holdpoint_core::session::{FailureCause, SessionState, StateName};
 use holdpoint_core::store::{Filter, Store, StreamKind};
 use holdpoint_testkit::sim::Random;
 use holdpoint_testkit::store::real::{FileOptions, FileStore};
@@ -79,6 +79,13 @@ fn child() {
                         let _late = run.answer(question, true).await;
                     }
                     SessionState::Done(_) => break,
+                    // Killed so often before it could record anything: it is tried once more, and what
+                    // succeeded before is not executed again.
+                    SessionState::Failed(failure)
+                        if matches!(failure.cause(), FailureCause::CrashLoop { .. }) =>
+                    {
+                        let _by_another = run.retry().await;
+                    }
                     state if state.is_terminal() => panic!("{state:?}"),
                     _ => tokio::time::sleep(Duration::from_millis(1)).await,
                 }

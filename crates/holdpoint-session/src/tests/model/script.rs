@@ -72,12 +72,12 @@ pub(crate) struct Ground(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    ids: HashMap<u32, SessionId>,
+    /// The sessions of each script, in the order in which they began.
+    ids: HashMap<u32, Vec<SessionId>>,
     executed: u64,
     /// Which execution of a step its body was given the result of.
-    received: HashMap<(u32, u32), u64>,
-    executions: HashSet<(u32, u32, u32, u32)>,
-    keys: HashMap<(u32, u32), String>,
+    received: HashMap<(SessionId, u32), u64>,
+    executions: HashSet<(SessionId, u32, u32, u32)>,
     wrong: Vec<String>,
 }
 
@@ -86,14 +86,14 @@ impl Ground {
         act(&mut self.0.lock().unwrap())
     }
 
-    /// The session of a script, where its body was started.
-    pub(crate) fn id(&self, tag: u32) -> Option<SessionId> {
-        self.with(|inner| inner.ids.get(&tag).copied())
+    /// The n-th session of a script, where its body was started.
+    pub(crate) fn id(&self, tag: u32, nth: usize) -> Option<SessionId> {
+        self.with(|inner| inner.ids.get(&tag)?.get(nth).copied())
     }
 
     /// A new attempt is made: what was recorded may be forgotten.
-    pub(crate) fn forget(&self, tag: u32) {
-        self.with(|inner| inner.received.retain(|(of, _), _| *of != tag));
+    pub(crate) fn forget(&self, id: SessionId) {
+        self.with(|inner| inner.received.retain(|(of, _), _| *of != id));
     }
 
     /// What was found to be wrong, from within.
@@ -101,48 +101,41 @@ impl Ground {
         self.with(|inner| inner.wrong.clone())
     }
 
-    /// How often an effect was executed.
-    pub(crate) fn executed(&self) -> u64 {
-        self.with(|inner| inner.executed)
-    }
-
     fn begins(&self, tag: u32, id: SessionId) {
         self.with(|inner| {
-            let known = *inner.ids.entry(tag).or_insert(id);
-            if known != id {
-                inner.wrong.push(format!("script {tag} is run by {known} and by {id}"));
+            let known = inner.ids.entry(tag).or_default();
+            if !known.contains(&id) {
+                known.push(id);
             }
         });
     }
 
-    fn executes(&self, tag: u32, nth: u32, attempt: &Attempt) -> u64 {
+    fn executes(&self, nth: u32, attempt: &Attempt) -> u64 {
         self.with(|inner| {
             inner.executed += 1;
-            if inner.received.contains_key(&(tag, nth)) {
+            let id = attempt.session();
+            if inner.received.contains_key(&(id, nth)) {
                 let text = "is executed after its body was given its result";
-                inner.wrong.push(format!("step {nth} of script {tag} {text}"));
+                inner.wrong.push(format!("step {nth} of {id} {text}"));
             }
             let (start, number) = (attempt.start(), attempt.number());
-            if !inner.executions.insert((tag, nth, start, number)) {
-                let text = format!("step {nth} of script {tag} is executed twice in start {start}");
-                inner.wrong.push(text);
+            if !inner.executions.insert((id, nth, start, number)) {
+                inner.wrong.push(format!("step {nth} of {id} is executed twice in start {start}"));
             }
             let key = attempt.idempotency_key();
-            let known = inner.keys.entry((tag, nth)).or_insert_with(|| key.clone());
-            if *known != key {
-                let text = format!("step {nth} of script {tag} had the key {known} and has {key}");
-                inner.wrong.push(text);
+            if key != format!("{id}/s/{}", nth + 1) {
+                inner.wrong.push(format!("step {nth} of {id} has the key {key}"));
             }
             inner.executed
         })
     }
 
-    fn receives(&self, tag: u32, nth: u32, execution: u64) {
+    fn receives(&self, id: SessionId, nth: u32, execution: u64) {
         self.with(|inner| {
-            let known = *inner.received.entry((tag, nth)).or_insert(execution);
+            let known = *inner.received.entry((id, nth)).or_insert(execution);
             if known != execution {
                 let text = format!("got the result of execution {execution} after {known}");
-                inner.wrong.push(format!("step {nth} of script {tag} {text}"));
+                inner.wrong.push(format!("step {nth} of {id} {text}"));
             }
         });
     }
@@ -156,7 +149,7 @@ pub(crate) async fn play(
 ) -> Result<Vec<String>, BoxError> {
     ground.begins(script.tag, cx.session_id());
     let steps = Arc::new(AtomicU32::new(0));
-    let player = Player { ground, cx, steps, tag: script.tag };
+    let player = Player { ground, cx, steps };
     let mut log = Vec::new();
     for act in script.acts {
         let (ops, is_race) = match act {
@@ -195,7 +188,6 @@ struct Player {
     cx: SessionContext,
     /// How many steps were called.
     steps: Arc<AtomicU32>,
-    tag: u32,
 }
 
 type Said = (Vec<String>, Option<BodyError>);
@@ -251,7 +243,7 @@ impl Player {
                 let nth = self.steps.fetch_add(1, Ordering::Relaxed);
                 let step = self.cx.step_with("s", |attempt| self.effect(nth, attempt, takes, fails));
                 let execution: u64 = step.await?;
-                self.ground.receives(self.tag, nth, execution);
+                self.ground.receives(self.cx.session_id(), nth, execution);
                 Ok("step".to_owned())
             }
             Op::Ask => {
@@ -276,7 +268,7 @@ impl Player {
         takes: u64,
         fails: bool,
     ) -> Result<u64, StepFailure> {
-        let execution = self.ground.executes(self.tag, nth, &attempt);
+        let execution = self.ground.executes(nth, &attempt);
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
         }
