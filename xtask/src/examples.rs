@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::ci::Ci;
 use crate::workspace;
 
-/// Runs both examples twice, with all slots and with one, and the library's example.
+/// Runs both examples twice, with all slots and with one, and the library's examples.
 pub(crate) fn run(ci: &mut Ci) -> Result<(), String> {
     let folder = ci.root.join("examples");
     for manifest in manifests(&folder)? {
@@ -18,7 +18,13 @@ pub(crate) fn run(ci: &mut Ci) -> Result<(), String> {
     }
     text(ci, &folder.join("text"))?;
     c_build(ci, &folder.join("c-build"))?;
-    ci.cargo(&["run", "--quiet", "-p", "holdpoint", "--example", "graph"])
+    for example in ["graph", "session_agent", "session_sleepers"] {
+        // The features of all of them, so that the crate is built once.
+        let features = ["--features", "graph,session,store"];
+        let run = ["run", "--quiet", "-p", "holdpoint", "--example", example];
+        ci.cargo(&[&run[..], &features].concat())?;
+    }
+    Ok(())
 }
 
 /// The README's first block: its first command runs, its second is this program.

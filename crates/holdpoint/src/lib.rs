@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `graph` (default) | `graph` | task graphs: closures as tasks, values along edges, caps, retries, time limits |
 //! | `hold` (with `graph`) | `hold` | named locks, shared, exclusive or counted, several at once or none |
+//! | `session` | `session` | async bodies that ask, sleep, are watched, and outlive their process where there is a store |
 //! | `manifest` | `manifest`, `process`, `run` | `holdpoint.yaml`, what it means, and the commands it runs; Unix only |
 //! | `store` | `store` | streams of events that outlast a crash, on disk or, for tests, in memory; Unix only, needs a C compiler |
 //! | `serde` | | events, names and reports serialise |
@@ -52,7 +53,7 @@
 
 pub use holdpoint_core::{
     BoxError, Cancel, CancelCode, CancelInfo, Clock, Event, EventKind, EventSink, Monotonic, Name,
-    NameError, Retryable, SessionId, SystemClock, TaskName, Timestamp, event, session,
+    NameError, Retryable, SessionId, SystemClock, TaskName, Timestamp, event,
 };
 #[cfg(feature = "graph")]
 pub use holdpoint_graph as graph;
@@ -64,6 +65,33 @@ pub use holdpoint_manifest as manifest;
 pub use holdpoint_process as process;
 #[cfg(feature = "manifest")]
 pub use holdpoint_run as run;
+
+/// Sessions: their states and questions and, with the feature `session`, the registry that runs
+/// them.
+///
+/// ```
+/// # #[cfg(feature = "session")] {
+/// use holdpoint::session::{Ask, BodyError, SessionContext, Sessions};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let sessions = Sessions::new();
+/// let deploy = sessions.register("deploy", async |cx: SessionContext, to: String| {
+///     let ok: bool = cx.ask(Ask::confirm("ok", format!("Deploy to {to}?"))).await?;
+///     Ok::<_, BodyError>(if ok { "deployed" } else { "left alone" }.to_owned())
+/// })?;
+/// let run = deploy.spawn("staging".to_owned()).await?;
+/// let question = run.next_question().await?.expect("it asks");
+/// run.answer(question.id, true).await?;
+/// assert_eq!(run.await?, "deployed");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod session {
+    pub use holdpoint_core::session::*;
+    #[cfg(feature = "session")]
+    pub use holdpoint_session::*;
+}
 
 /// Where events, journals and states are kept: the trait [`Store`](store::Store), what goes
 /// through it, and the stores behind it.
@@ -93,4 +121,6 @@ pub mod prelude {
     pub use holdpoint_graph::{Graph, Limits, OnFailure, Outcome, Retry, TaskCx, TaskKey};
     #[cfg(feature = "hold")]
     pub use holdpoint_hold::{Hold, Holds};
+    #[cfg(feature = "session")]
+    pub use holdpoint_session::{Ask, BodyError, SessionContext, Sessions, StepFailure};
 }
