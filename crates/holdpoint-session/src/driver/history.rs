@@ -118,7 +118,7 @@ impl History {
             let keep = self.keep.max(usize::from(self.is_over));
             let excess = self.events.len().saturating_sub(keep);
             self.events.drain(..excess);
-            if self.events.capacity() > 4 * keep.max(16) {
+            if self.events.capacity() / 4 > keep.max(16) {
                 self.events.shrink_to(keep);
             }
         }
