@@ -215,13 +215,10 @@ impl Sessions {
     /// many. Whoever holds one can still read it; with a store it stays readable for all.
     pub fn collect(&self, ttl: Duration) -> usize {
         let mut count = 0;
-        loop {
-            let slice = self.shared().collect_slice(ttl);
+        while let Some(slice) = self.shared().collect_slice(ttl) {
             count += slice;
-            if slice == 0 {
-                return count;
-            }
         }
+        count
     }
 
     /// Collects by itself from now on, each session when it is due, until the handle is dropped or

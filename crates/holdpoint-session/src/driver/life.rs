@@ -72,6 +72,7 @@ impl Session {
             return Err(CancelError::Store(lost.clone()));
         }
         let was_asked = state.machine.session().cancel_requested().is_some();
+        let had_ended = state.machine.session().state().is_terminal();
         let before = state.before();
         let transition = state
             .machine
@@ -82,7 +83,7 @@ impl Session {
             tell_of_cancel(state, &mut change);
         }
         let shown = self.commit(state, before, change, &mut effects);
-        let has_ended = state.machine.session().state().is_terminal();
+        let has_ended = !had_ended && state.machine.session().state().is_terminal();
         drop(guard);
         effects.carry_out(self);
         if has_ended {

@@ -229,8 +229,9 @@ impl Shared {
     /// How many ended sessions are looked at under one lock.
     const SLICE: usize = 64;
 
-    /// Forgets a few of the sessions that ended so long ago. Says how many were due.
-    pub(crate) fn collect_slice(&self, ttl: Duration) -> usize {
+    /// Forgets a few of the sessions that ended so long ago. Says how many; none where nothing is
+    /// due any more.
+    pub(crate) fn collect_slice(&self, ttl: Duration) -> Option<usize> {
         let now = self.clock.monotonic();
         let mut due = Vec::new();
         let mut ended = self.ended();
@@ -240,16 +241,15 @@ impl Shared {
             due.push((at, id));
         }
         drop(ended);
-        for (at, id) in &due {
-            if let Some(session) = self.get(*id) {
-                self.collect_one(&session, *at);
-            }
-        }
-        due.len()
+        let forgotten = due.iter().filter(|(at, id)| {
+            self.get(*id).is_some_and(|session| self.collect_one(&session, *at))
+        });
+        let count = forgotten.count();
+        (!due.is_empty()).then_some(count)
     }
 
     /// Forgets a session, unless it was tried again since.
-    fn collect_one(&self, session: &Arc<Session>, at: Monotonic) {
+    fn collect_one(&self, session: &Arc<Session>, at: Monotonic) -> bool {
         let state = session.lock();
         let has_ended = state.shown().state().is_terminal() && state.ended_at == at;
         let key = state.known_rare().and_then(|rare| rare.key.clone());
@@ -263,6 +263,7 @@ impl Shared {
                 }
             }
         }
+        has_ended
     }
 
     /// When the next ended session is due. Who asks is told when there is a first one.
