@@ -78,6 +78,7 @@ impl BodyTask {
                     return Poll::Pending;
                 }
                 self.has_started = true;
+                self.session.end_if_closing();
             }
             match self.session.orders() {
                 Orders::Run => {}
@@ -159,9 +160,11 @@ impl BodyTask {
             Turn::Nothing => false,
             Turn::Live => {
                 let settled = self.session.go_live(&mut effects);
+                effects.carry_out(&self.session);
                 self.after(settled);
-                // What was permitted has woken the body, what was recorded comes back.
-                false
+                // What was permitted has woken the body, what was recorded comes back; what was
+                // acknowledged during the replay is there already.
+                return self.body.is_none() || self.begin_turn();
             }
             Turn::Secret => {
                 self.session.ask_secret(&mut effects);
