@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -279,7 +280,7 @@ struct FromValue<I> {
 
 impl<I: Clone + Send + Sync + 'static> Launch for FromValue<I> {
     fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError> {
-        Ok(self.body.call(cx, self.input.clone()))
+        guarded(|| Ok(self.body.call(cx, self.input.clone())))
     }
 
     fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String> {
@@ -295,7 +296,7 @@ pub(crate) struct FromText {
 
 impl Launch for FromText {
     fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError> {
-        self.body.start(cx, &self.input).map_err(LaunchError::Input)
+        guarded(|| self.body.start(cx, &self.input).map_err(LaunchError::Input))
     }
 
     fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String> {
@@ -310,12 +311,22 @@ pub(crate) type Once = Box<dyn FnOnce(SessionContext) -> BodyFuture + Send>;
 
 impl Launch for FromClosure {
     fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError> {
-        Ok(self.0.take().ok_or(LaunchError::OnlyOnce)?(cx))
+        let once = self.0.take().ok_or(LaunchError::OnlyOnce)?;
+        guarded(|| Ok(once(cx)))
     }
 
     fn encode(&self, _: &(dyn Any + Send + Sync)) -> Option<String> {
         None
     }
+}
+
+/// Calls code of the caller's that may panic: then the body does, where that is an outcome
+/// (SESS-008).
+fn guarded(
+    launch: impl FnOnce() -> Result<BodyFuture, LaunchError>,
+) -> Result<BodyFuture, LaunchError> {
+    catch_unwind(AssertUnwindSafe(launch))
+        .unwrap_or_else(|panic| Ok(Box::pin(async move { resume_unwind(panic) })))
 }
 
 /// The future of a closure's body, with an output that is kept as it is.

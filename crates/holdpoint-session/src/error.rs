@@ -339,6 +339,49 @@ pub enum VerifyError {
     Journal(#[from] Box<ResumeError>),
 }
 
+impl From<GetError> for ResumeError {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::NotFound(id) => Self::NotFound(id),
+            GetError::Read(error) => Self::Read(error),
+            GetError::Unreadable { session, message } => Self::Unreadable { session, message },
+        }
+    }
+}
+
+impl From<ReadError> for GetError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<GetError> for AnswerError {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::NotFound(id) => Self::NotFound(id),
+            error => Self::Remote(error.into()),
+        }
+    }
+}
+
+impl From<GetError> for CancelError {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::NotFound(id) => Self::NotFound(id),
+            error => Self::Remote(error.into()),
+        }
+    }
+}
+
+impl From<GetError> for RemoteError {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::Read(error) => Self::Read(error),
+            error => Self::Unreadable(error.to_string().into()),
+        }
+    }
+}
+
 macro_rules! retryable {
     ($($error:ty: $this:ident => $is:expr;)*) => {
         $(impl Retryable for $error {

@@ -150,7 +150,12 @@ impl SessionHandle {
             return Some(Arc::clone(held));
         }
         let known = self.shared.get(self.id).or_else(|| self.here.clone());
-        known.filter(|session| !session.has_left())
+        let known = known.filter(|session| !session.has_left())?;
+        if known.was_tried_elsewhere() {
+            self.shared.forget(&known);
+            return None;
+        }
+        Some(known)
     }
 
     pub(crate) fn is_here(&self) -> bool {

@@ -66,7 +66,7 @@ enum Source {
     /// A session of this process.
     Here(Arc<Session>),
     /// One that is in the store alone.
-    Stored { shared: Arc<Shared>, id: SessionId, news: Changes, is_over: bool },
+    Stored { shared: Arc<Shared>, id: SessionId, news: Changes },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Observer {
             Since::Now => info.last_seq,
             Since::After(number) => number,
         };
-        Ok(Self::new(Source::Stored { shared, id, news, is_over: false }, last))
+        Ok(Self::new(Source::Stored { shared, id, news }, last))
     }
 
     fn new(source: Source, last: u64) -> Self {
@@ -173,18 +173,17 @@ impl Observer {
 
     /// Looks at a session in the store. None where there is something new to go on with.
     fn look_stored(&mut self, cx: &mut Context<'_>) -> Poll<Option<Observed>> {
-        let Source::Stored { shared, id, news, is_over } = &mut self.source else {
+        let Source::Stored { shared, id, news } = &mut self.source else {
             return Poll::Ready(None);
         };
         let Some(store) = &shared.store else { return Poll::Ready(Some(Observed::Left)) };
         loop {
             match read(&**store, *id, self.last, BATCH) {
                 Ok(events) if !events.is_empty() => {
-                    *is_over = events.last().is_some_and(|event| event.kind.ends_session());
                     self.buffer.extend(events);
                     return Poll::Ready(None);
                 }
-                Ok(_) if *is_over => {
+                Ok(_) if has_ended(&**store, *id, self.last) => {
                     self.state = State::Over;
                     return Poll::Ready(None);
                 }
@@ -237,6 +236,12 @@ fn read(
     let event =
         |(stored, seq): (StoredEvent, u64)| stored.event().ok().filter(|event| event.seq == seq);
     Ok(numbered.map_while(event).collect())
+}
+
+/// Whether a session has ended, and nothing follows after this number.
+fn has_ended(store: &dyn Store, id: SessionId, last: u64) -> bool {
+    let info = store.info(&Stream::Session(id));
+    info.is_ok_and(|info| info.state.is_terminal() && info.last_seq <= last)
 }
 
 impl Drop for Observer {

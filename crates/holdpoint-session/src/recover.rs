@@ -13,8 +13,8 @@ use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 
 use super::body::FromText;
 use super::driver::{
-    Admitted, Change, Effects, FORMAT, KeptResult, Launch, LaunchError, Link, Record, Recorded,
-    Session, Shared, Shown, Start, seed,
+    Admitted, Change, Effects, FORMAT, KeptResult, Launch, LaunchError, Link, Opened, Record,
+    Recorded, Session, Shared, Shown, Start, What, seed,
 };
 use super::rt;
 use super::stored::{Loaded, load};
@@ -192,7 +192,7 @@ impl Shared {
 
     /// It was started again and again and recorded nothing: it fails.
     fn give_up(
-        &self,
+        self: &Arc<Self>,
         mut loaded: Loaded,
         mut change: Change,
         starts: u32,
@@ -200,8 +200,15 @@ impl Shared {
         let Some(store) = &self.store else { return Err(ResumeError::CrashLoop { starts }) };
         if let Ok(failed) = loaded.machine.handle(change.now, Input::CrashLoop { starts }) {
             change.transition.append(failed);
+            let children = self.children_of(&loaded);
             // Whoever was faster will find the same.
-            drop(loaded.write(&**store, change).map_err(of_append)?);
+            let failed = loaded.write(&**store, change).map_err(of_append)?;
+            let shared = Arc::clone(self);
+            rt::spawn(async move {
+                if failed.acked().await.is_ok() {
+                    children.into_iter().for_each(|child| shared.stop_child(child));
+                }
+            });
         }
         Err(ResumeError::CrashLoop { starts })
     }
@@ -312,6 +319,29 @@ impl Shared {
         }
     }
 
+    /// The children of a session that nobody runs, which end with it.
+    pub(crate) fn children_of(&self, loaded: &Loaded) -> Vec<SessionId> {
+        let Stream::Session(parent) = loaded.info.stream else { return Vec::new() };
+        let Ok(journal) = self.journal(loaded) else { return Vec::new() };
+        let mut open = HashMap::new();
+        for record in journal.entries {
+            match record {
+                Record::Opened(Opened { key, what: What::Child(child), .. }) => {
+                    open.insert(key, child);
+                }
+                Record::Done(done) => {
+                    open.remove(&done.key);
+                }
+                _ => {}
+            }
+        }
+        // Not those that go their own way, nor those that never began.
+        let is_child = |child: &SessionId| {
+            load(self, *child).is_ok_and(|loaded| loaded.about.parent == Some(parent))
+        };
+        open.into_values().filter(is_child).collect()
+    }
+
     /// A child whose parent ended while nobody ran it: it ends as well.
     fn end_orphan(&self, mut loaded: Loaded, interrupted: Transition) -> Option<Taken> {
         let store = self.store.as_ref()?;
@@ -418,15 +448,5 @@ fn of_append(error: AppendError) -> ResumeError {
             ResumeError::Owned { state: StateName::Running }
         }
         error => ResumeError::Store(error),
-    }
-}
-
-impl From<GetError> for ResumeError {
-    fn from(error: GetError) -> Self {
-        match error {
-            GetError::NotFound(id) => Self::NotFound(id),
-            GetError::Read(error) => Self::Read(error),
-            GetError::Unreadable { session, message } => Self::Unreadable { session, message },
-        }
     }
 }

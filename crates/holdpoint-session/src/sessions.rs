@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdpoint_core::body::SessionContext;
 use holdpoint_core::event::{EventSink, Stream};
-use holdpoint_core::store::{Filter, ReadError, Store, StreamKind};
+use holdpoint_core::store::{Filter, Store, StreamKind};
 use holdpoint_core::{BoxError, CancelCode, CancelInfo, Clock, SessionId, SystemClock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -424,12 +424,6 @@ impl Drop for Guard {
 impl Default for Sessions {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl From<ReadError> for GetError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
     }
 }
 

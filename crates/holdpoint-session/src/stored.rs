@@ -280,7 +280,7 @@ pub(crate) async fn cancel(
 }
 
 async fn cancel_unowned(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     mut loaded: Loaded,
     cause: CancelInfo,
 ) -> Result<Tried<()>, CancelError> {
@@ -296,7 +296,12 @@ async fn cancel_unowned(
     }
     change.transition.append(transition);
     loaded.about.asks.clear();
-    written(loaded.write(&**store, change)).await.map_err(CancelError::Store)
+    let children = shared.children_of(&loaded);
+    let tried = written(loaded.write(&**store, change)).await.map_err(CancelError::Store)?;
+    if let Tried::Decided(()) = tried {
+        children.into_iter().for_each(|child| shared.stop_child(child));
+    }
+    Ok(tried)
 }
 
 /// Waits for a write; whether somebody else was faster.
@@ -407,33 +412,6 @@ impl From<&AnswerError> for Answer {
             AnswerError::NothingOpen { state } => Self::NothingOpen(*state),
             AnswerError::AlreadyCancelled(cause) => Self::AlreadyCancelled(cause.clone()),
             error => Self::Refused(error.to_string().into()),
-        }
-    }
-}
-
-impl From<GetError> for AnswerError {
-    fn from(error: GetError) -> Self {
-        match error {
-            GetError::NotFound(id) => Self::NotFound(id),
-            error => Self::Remote(error.into()),
-        }
-    }
-}
-
-impl From<GetError> for CancelError {
-    fn from(error: GetError) -> Self {
-        match error {
-            GetError::NotFound(id) => Self::NotFound(id),
-            error => Self::Remote(error.into()),
-        }
-    }
-}
-
-impl From<GetError> for RemoteError {
-    fn from(error: GetError) -> Self {
-        match error {
-            GetError::Read(error) => Self::Read(error),
-            error => Self::Unreadable(error.to_string().into()),
         }
     }
 }

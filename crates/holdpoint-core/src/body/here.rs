@@ -42,6 +42,34 @@ pub fn is_in_body() -> bool {
     BODY.get() != 0
 }
 
+/// Which body this thread polls, for tests in which one thread switches between many: to be kept
+/// before a switch, and restored after it.
+///
+/// ```
+/// use holdpoint_core::body::Mark;
+///
+/// let mark = Mark::keep();
+/// // Here others run.
+/// mark.restore();
+/// ```
+#[cfg(feature = "test-util")]
+#[derive(Debug, Clone, Copy)]
+#[must_use = "what is kept is to be restored"]
+pub struct Mark(usize);
+
+#[cfg(feature = "test-util")]
+impl Mark {
+    /// The mark as it is.
+    pub fn keep() -> Self {
+        Self(BODY.get())
+    }
+
+    /// Sets it again.
+    pub fn restore(self) {
+        BODY.set(self.0);
+    }
+}
+
 /// Runs a part of an effect: what it calls is not the body's own.
 #[cfg(feature = "body")]
 #[inline]

@@ -54,6 +54,8 @@ pub use self::{
     wait::{Wait, WaitAll},
 };
 pub use error::{BodyError, Fault, StepFailure, Terminal, body_end};
+#[cfg(feature = "test-util")]
+pub use here::Mark;
 pub use here::{is_in_body, poll_body};
 pub use ordinals::Ordinals;
 pub use port::{

@@ -10,17 +10,16 @@ use holdpoint_core::event::Stream;
 use holdpoint_core::session::{Completion, Transition};
 use holdpoint_core::{CancelCode, CancelInfo, Retryable, SessionId};
 
+use super::body::FromText;
+use super::handle::SessionHandle;
 use super::link::{Change, Delivery, OpRef};
-use super::rt;
 use super::session::{ChildStart, Effects, Session, Shown};
 use super::shared::Shared;
 use super::spawn::{Spawned, Spec};
 use super::turn::record;
-use crate::body::FromText;
+use super::{rt, stored};
 use crate::error::{RunError, SpawnError};
-use crate::handle::SessionHandle;
 use crate::report::Outcome;
-use crate::stored;
 
 impl Session {
     /// Starts a child, and a watch for its outcome.
@@ -39,6 +38,15 @@ impl Session {
             let result = parent.shared.run_child(&parent, start).await;
             parent.child_has_ended(&op, child, result);
         });
+    }
+
+    /// Whether it still waits for this child.
+    fn wants(&self, child: SessionId) -> bool {
+        let state = self.lock();
+        match state.recorded.as_deref() {
+            Some(recorded) => recorded.children.values().any(|known| *known == child),
+            None => state.known_rare().is_some_and(|rare| rare.children.contains(&child)),
+        }
     }
 
     /// A child has ended, or could not be started: the operation that waits for it is over.
@@ -80,8 +88,15 @@ impl Shared {
         let ChildStart { child, spec, .. } = start;
         let is_detached = spec.is_detached;
         if !self.is_known(child) {
+            // Who stops a child does not find one that is not there yet.
+            if !is_detached && !parent.wants(child) {
+                return Err(failed("nobody waits for it", false));
+            }
             let made = self.make_child(parent, child, spec)?.wait().await;
             made.map_err(|error| failed(error.to_string(), error.is_retryable()))?;
+            if !is_detached && !parent.wants(child) {
+                self.stop_child(child);
+            }
         }
         if is_detached {
             return Ok(format!("\"{child}\""));

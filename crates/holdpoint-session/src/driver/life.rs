@@ -219,6 +219,17 @@ impl Session {
         self.shared.has_ended(ended_at, self.id);
     }
 
+    /// It began while the registry went down. Whoever brought that about has looked at all sessions
+    /// that could be found; this one can be found by now.
+    pub(crate) fn end_if_closing(&self) {
+        let Some(cause) = self.shared.closing() else { return };
+        if self.is_recorded {
+            self.order(Orders::Suspend(SuspendCause::Shutdown));
+        } else if let Ok(shown) = self.cancel(cause) {
+            shown.forget();
+        }
+    }
+
     /// From now on this task is woken for what no operation waits for.
     pub(crate) fn follow(&self, task: &Waker) {
         let mut state = self.lock();

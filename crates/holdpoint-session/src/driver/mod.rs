@@ -24,11 +24,11 @@ mod task;
 mod turn;
 mod watch;
 
-use super::{rt, sync};
+use super::{body, handle, rt, stored, sync};
 
 pub(crate) use self::admission::Admitted;
 pub(crate) use self::history::Reading;
-pub(crate) use self::journal::{Done, FORMAT, Kept as KeptResult, Record, Start};
+pub(crate) use self::journal::{Done, FORMAT, Kept as KeptResult, Opened, Record, Start, What};
 pub(crate) use self::kept::{About, Kept};
 pub(crate) use self::life::{Given, check_open, open_questions};
 pub(crate) use self::link::{Change, Link};

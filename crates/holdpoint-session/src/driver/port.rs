@@ -174,9 +174,14 @@ impl Session {
         effects: &mut Effects,
     ) -> OpId {
         let is_delay = matches!(op, Open::Delay(_));
+        let mut ordinal = 0;
         if !is_delay {
             if let Some(error) = name_fault(&name) {
                 return state.slots.open_done(Err(error));
+            }
+            if matches!(op, Open::Step) {
+                // It counts whatever comes of it, as where results are recorded.
+                ordinal = state.slots.next_ordinal(&name);
             }
             if when == CancelWhen::Requested
                 && let Some(cause) = state.machine.session().cancel_requested()
@@ -186,10 +191,7 @@ impl Session {
             }
         }
         match op {
-            Open::Step => {
-                let ordinal = state.slots.next_ordinal(&name);
-                state.slots.open(Awaited::Step { ordinal }, when)
-            }
+            Open::Step => state.slots.open(Awaited::Step { ordinal }, when),
             Open::Ask { kind, prompt } => {
                 self.open_ask(state, &name, (kind, prompt), when, effects)
             }
@@ -285,7 +287,7 @@ impl Session {
                     shown.forget();
                 }
             }
-            Some(Awaited::Child(child)) => effects.orphans.push(child),
+            Some(Awaited::Child(child)) => state.abandon(vec![child], effects),
             _ => {}
         }
         waker

@@ -366,7 +366,10 @@ impl Session {
                 state.slots.deliver(target, result, &mut effects.wakes);
             }
             Delivery::Op(OpRef::Key(_), _) | Delivery::Secret(_) => {}
-            Delivery::Cancel(cause) => state.slots.cancel(&cause, &mut effects.wakes),
+            Delivery::Cancel(cause) => {
+                let orphans = state.slots.cancel(&cause, &mut effects.wakes);
+                state.abandon(orphans, effects);
+            }
         }
     }
 
@@ -383,6 +386,25 @@ impl Session {
     /// Whether the store, not this process, tells how it stands.
     pub(crate) fn has_left(&self) -> bool {
         self.lock().is_left()
+    }
+
+    /// Whether it has ended here, and was tried again in another process since: then it has left.
+    pub(crate) fn was_tried_elsewhere(&self) -> bool {
+        let Some(store) = self.shared.store.as_ref().filter(|_| self.is_recorded) else {
+            return false;
+        };
+        let state = self.lock();
+        let last = state.history.last();
+        if !state.shown().state().is_terminal() {
+            return false;
+        }
+        drop(state);
+        let info = store.info(&Stream::Session(self.id));
+        let was_tried = info.is_ok_and(|info| info.last_seq > last);
+        if was_tried {
+            self.lock().has_left = true;
+        }
+        was_tried
     }
 
     /// The session at this moment.
@@ -470,6 +492,14 @@ impl State {
     /// The same, where there is any.
     pub(crate) fn known_rare(&self) -> Option<&Rare> {
         self.rare.as_deref()
+    }
+
+    /// Nobody waits for these children any more.
+    pub(crate) fn abandon(&mut self, orphans: Vec<SessionId>, effects: &mut Effects) {
+        if !orphans.is_empty() {
+            self.rare().children.retain(|child| !orphans.contains(child));
+            effects.orphans.extend(orphans);
+        }
     }
 
     pub(crate) fn watch(&mut self) -> &mut Watch {

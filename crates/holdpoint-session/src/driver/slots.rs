@@ -240,8 +240,10 @@ impl Slots {
     }
 
     /// All that heed it answer that they were cancelled; those that asked do so in any case, for
-    /// their questions are withdrawn. What belongs to a running step goes on.
-    pub(crate) fn cancel(&mut self, cause: &CancelInfo, wakes: &mut Wakes) {
+    /// their questions are withdrawn. What belongs to a running step goes on. Says which children
+    /// nobody waits for any more.
+    pub(crate) fn cancel(&mut self, cause: &CancelInfo, wakes: &mut Wakes) -> Vec<SessionId> {
+        let mut orphans = Vec::new();
         for slot in &mut self.slots {
             let ends = match slot.state {
                 SlotState::Open(Awaited::Answer(_)) => true,
@@ -250,10 +252,14 @@ impl Slots {
                 _ => false,
             };
             if ends {
+                if let SlotState::Open(Awaited::Child(child)) = slot.state {
+                    orphans.push(child);
+                }
                 slot.state = SlotState::Done(Err(OpError::Cancelled(cause.clone())));
                 wakes.extend(slot.waker.take());
             }
         }
+        orphans
     }
 
     /// When the next operation is over by itself.

@@ -119,7 +119,8 @@ impl Shared {
     ) -> Result<Spawned, SpawnError> {
         let mut place = Place::None;
         if spec.starts && spec.parent.is_none() {
-            place = match self.admission().ask_live_as(spec.id, !self.is_durable) {
+            // Who has to wait is entered when it can be found, so that its turn finds it.
+            place = match self.admission().ask_live_as(spec.id, false) {
                 Admitted::Now => Place::Taken,
                 Admitted::Later => Place::Later,
                 Admitted::Refused { limit } => return Err(SpawnError::TooManyLive { limit }),
@@ -131,9 +132,15 @@ impl Shared {
             self.live_is_over();
         }
         let (spawned, body) = made?;
-        if let (Spawned::Here(session, _), Some(body)) = (&spawned, body) {
-            session.lock().has_live_place = place == Place::Taken;
-            self.run(session, body);
+        if let Spawned::Here(session, _) = &spawned {
+            match body {
+                Some(body) => {
+                    session.lock().has_live_place = place == Place::Taken;
+                    self.run(session, body);
+                }
+                None if place == Place::Later => self.enqueue(session.id),
+                None => {}
+            }
         }
         Ok(spawned)
     }
@@ -236,7 +243,8 @@ impl Shared {
 
     /// A session that was recorded, and is to run as soon as there is a place.
     pub(crate) fn enqueue(self: &Arc<Self>, id: SessionId) {
-        if self.admission().ask_live(id) == Admitted::Now && !self.start_stored(id) {
+        let admitted = self.admission().ask_live(id);
+        if admitted == Admitted::Now && !self.start_waiting(id) {
             self.live_is_over();
         }
     }
