@@ -201,6 +201,10 @@ impl Gate {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.lock().unwrap().0
+    }
+
     pub(crate) async fn pass(&self) {
         poll_fn(|cx| {
             let mut state = self.0.lock().unwrap();
