@@ -310,8 +310,7 @@ fn case(seed: u64) -> (Vec<usize>, Body, Expected) {
 }
 
 fn rounds() -> u64 {
-    let rounds = std::env::var("HOLDPOINT_ROUNDS").ok().and_then(|text| text.parse().ok());
-    rounds.unwrap_or(100)
+    u64::from(super::cases())
 }
 
 #[tokio::test(start_paused = true)]
