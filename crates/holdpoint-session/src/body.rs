@@ -11,12 +11,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use holdpoint_core::SessionId;
-use holdpoint_core::body::{BodyFuture, BodyOutput, ErasedBody, SessionContext, TypedBody};
+use holdpoint_core::body::{
+    BodyFuture, BodyOutput, ErasedBody, OutputError, SessionContext, TypedBody,
+};
 use holdpoint_core::store::{AppendError, Appended, ticket};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::driver::{Launch, LaunchError, Session, Shared, Shown, Spawned, Spec};
+use super::driver::{Launch, LaunchError, Session, Shared, Shown, Spawned, Spec, message_of};
 use super::handle::{Decode, Run, SessionHandle, decode};
 use super::sessions::Sessions;
 use super::{rt, stored};
@@ -283,8 +285,8 @@ impl<I: Clone + Send + Sync + 'static> Launch for FromValue<I> {
         guarded(|| Ok(self.body.call(cx, self.input.clone())))
     }
 
-    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String> {
-        self.body.encode_output(output)?.ok()
+    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Result<String, String> {
+        encoded(|| self.body.encode_output(output))
     }
 }
 
@@ -299,8 +301,8 @@ impl Launch for FromText {
         guarded(|| self.body.start(cx, &self.input).map_err(LaunchError::Input))
     }
 
-    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String> {
-        self.body.encode_output(output)?.ok()
+    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Result<String, String> {
+        encoded(|| self.body.encode_output(output))
     }
 }
 
@@ -315,8 +317,8 @@ impl Launch for FromClosure {
         guarded(|| Ok(once(cx)))
     }
 
-    fn encode(&self, _: &(dyn Any + Send + Sync)) -> Option<String> {
-        None
+    fn encode(&self, _: &(dyn Any + Send + Sync)) -> Result<String, String> {
+        Err("the output of a closure is not serialised".to_owned())
     }
 }
 
@@ -327,6 +329,16 @@ fn guarded(
 ) -> Result<BodyFuture, LaunchError> {
     catch_unwind(AssertUnwindSafe(launch))
         .unwrap_or_else(|panic| Ok(Box::pin(async move { resume_unwind(panic) })))
+}
+
+/// An output as text. What serialises it is the caller's code, and may panic.
+fn encoded(encode: impl FnOnce() -> Option<Result<String, OutputError>>) -> Result<String, String> {
+    match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(Some(Ok(text))) => Ok(text),
+        Ok(Some(Err(error))) => Err(format!("{error}: {}", error.source)),
+        Ok(None) => Err("its output is of another type".to_owned()),
+        Err(panic) => Err(format!("its output panics: {}", message_of(&*panic))),
+    }
 }
 
 /// The future of a closure's body, with an output that is kept as it is.

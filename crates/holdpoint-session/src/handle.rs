@@ -143,7 +143,7 @@ impl SessionHandle {
     }
 
     /// The session as it is in this process, where it is here to stay or has ended here.
-    fn here(&self) -> Option<Arc<Session>> {
+    pub(crate) fn here(&self) -> Option<Arc<Session>> {
         // In memory it stays what it is. A recorded one that was tried again is another one, which
         // the registry knows.
         if let Some(held) = self.here.as_ref().filter(|held| !held.is_recorded) {

@@ -104,7 +104,7 @@ impl Shared {
         let handle = SessionHandle::new(Arc::clone(self), child);
         loop {
             match handle.ended().await {
-                Ok(outcome) => return self.result_of(&handle, outcome),
+                Ok(outcome) => return result_of(&handle, outcome),
                 // It is resumed as its parent was, or by whoever finds it.
                 Err(RunError::Suspended(_)) => {
                     if handle.resume().await.is_err() && !handle.changed().await {
@@ -163,32 +163,32 @@ impl Shared {
         let stream = Stream::Session(id);
         self.store.as_ref().is_some_and(|store| store.info(&stream).is_ok())
     }
+}
 
-    fn result_of(&self, handle: &SessionHandle, outcome: Outcome) -> Result<Payload, OpError> {
-        match outcome {
-            Outcome::Done(completion) => Ok(self.output_text(handle, &completion)),
-            Outcome::Failed(failure) => {
-                Err(failed(failure.message().to_string(), failure.is_retryable()))
-            }
-            Outcome::Cancelled(cause) => Err(failed(format!("it was cancelled: {cause}"), false)),
+fn result_of(handle: &SessionHandle, outcome: Outcome) -> Result<Payload, OpError> {
+    match outcome {
+        Outcome::Done(completion) => output_text(handle, &completion),
+        Outcome::Failed(failure) => {
+            Err(failed(failure.message().to_string(), failure.is_retryable()))
         }
+        Outcome::Cancelled(cause) => Err(failed(format!("it was cancelled: {cause}"), false)),
     }
+}
 
-    /// The output of a child, as text also where nothing is recorded.
-    fn output_text(&self, handle: &SessionHandle, completion: &Completion) -> Payload {
-        if let Some(text) = &completion.output {
-            return text.to_string();
-        }
-        let encoded = self.get(handle.id()).and_then(|session| {
-            let mut state = session.lock();
-            let (output, launch) = (state.output.clone()?, state.launch.take()?);
-            drop(state);
-            let text = launch.encode(&*output);
-            session.lock().launch = Some(launch);
-            text
-        });
-        encoded.unwrap_or_else(|| "null".to_owned())
+/// The output of a child, as text also where nothing is recorded.
+fn output_text(handle: &SessionHandle, completion: &Completion) -> Result<Payload, OpError> {
+    if let Some(text) = &completion.output {
+        return Ok(text.to_string());
     }
+    let unknown = || failed("its output is not kept", false);
+    let session = handle.here().ok_or_else(unknown)?;
+    let mut state = session.lock();
+    let output = state.output.clone().ok_or_else(unknown)?;
+    let launch = state.launch.take().ok_or_else(unknown)?;
+    drop(state);
+    let text = launch.encode(&*output);
+    session.lock().launch = Some(launch);
+    text.map_err(|message| failed(message, false))
 }
 
 fn failed(message: impl Into<String>, retryable: bool) -> OpError {

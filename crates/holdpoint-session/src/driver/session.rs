@@ -37,8 +37,8 @@ use crate::report::Snapshot;
 pub(crate) trait Launch: Send {
     /// The body from its beginning. Nothing of it runs yet.
     fn launch(&mut self, cx: SessionContext) -> Result<BodyFuture, LaunchError>;
-    /// The output as text; none where it has none.
-    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Option<String>;
+    /// The output as text, or why it is none.
+    fn encode(&self, output: &(dyn Any + Send + Sync)) -> Result<String, String>;
 }
 
 /// Why there is no body.

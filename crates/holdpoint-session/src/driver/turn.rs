@@ -78,6 +78,8 @@ impl Session {
 
     /// Acts upon what the body has called, dropped and finished.
     fn act(&self, state: &mut State, now: Now, effects: &mut Effects) {
+        // First, so that it rides with what the body called after it.
+        self.publish_held(state, now, effects);
         let before = state.before();
         let mut change = Change::new(now, Transition::default());
         self.withdraw_dropped(state, &mut change, effects);
@@ -91,7 +93,6 @@ impl Session {
             self.start(state, key, id, open, &mut change, effects);
         }
         self.commit(state, before, change, effects).forget();
-        self.publish_held(state, now, effects);
     }
 
     /// What the body dropped: its questions are withdrawn, its children asked to stop.
