@@ -295,11 +295,12 @@ fn begin_shutdown(shared: &Arc<Shared>) -> CancelInfo {
         shared.clock.now().wall,
     );
     shared.close(&cause);
-    drop(shared.admission().drain());
+    let mut queued = shared.admission().drain();
+    queued.sort_unstable();
     for session in shared.all() {
         if session.is_recorded {
             session.order(Orders::Suspend(SuspendCause::Shutdown));
-        } else if session.is_running() {
+        } else if session.is_running() || queued.binary_search(&session.id).is_ok() {
             // Refused where it has just ended.
             if let Ok(shown) = session.cancel(cause.clone()) {
                 shown.forget();
