@@ -155,9 +155,9 @@ impl Session {
         let state = &mut *guard;
         let before = state.before();
         if let Some(link) = state.link.as_deref_mut()
-            && matches!(cause, SuspendCause::Shutdown | SuspendCause::Released)
+            && !matches!(cause, SuspendCause::Interrupted)
         {
-            // A start that ends in order is none of a crash loop.
+            // A start that ends in order, or never began to act, is none of a crash loop.
             link.about.idle_starts = link.about.idle_starts.saturating_sub(1);
         }
         if let Ok(transition) = state.machine.handle(now, Input::Suspend(cause)) {
