@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use holdpoint_core::body::{ErasedBody, Kind, OpKey, Payload};
-use holdpoint_core::event::{EventKind, Stream};
+use holdpoint_core::event::Stream;
 use holdpoint_core::session::{SessionState, StateName, SuspendCause, Transition};
 use holdpoint_core::store::{
     AppendError, Appended, Fence, Filter, ReadError, StreamInfo, StreamKind,
@@ -13,8 +13,8 @@ use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 
 use super::body::FromText;
 use super::driver::{
-    Admitted, Change, Effects, FORMAT, KeptResult, Launch, LaunchError, Link, Opened, Record,
-    Recorded, Session, Shared, Shown, Start, What, seed,
+    About, Admitted, Change, Effects, FORMAT, KeptResult, Launch, LaunchError, Link, Opened,
+    Record, Recorded, Session, Shared, Shown, Start, What, seed,
 };
 use super::rt;
 use super::stored::{Loaded, load};
@@ -136,9 +136,14 @@ impl Shared {
             offers = offers_of(std::mem::take(&mut journal.entries));
             journal.start = Start { at: now.wall, seed: seed(), ..journal.start };
             change.journal.push(Record::Start(journal.start.clone()).encode());
+            loaded.about.offers_from = loaded.about.first_entry;
             loaded.about.first_entry = last_entry + 1;
             loaded.about.started_at = None;
             loaded.about.emitted = 0;
+            loaded.about.idle_starts = 0;
+        } else if loaded.about.offers_from > 0 {
+            let About { offers_from, first_entry, .. } = loaded.about;
+            offers = offers_of(self.records(&loaded, offers_from, first_entry)?);
         }
         let about = &mut loaded.about;
         if about.entries_at_start != last_entry {
@@ -152,7 +157,6 @@ impl Shared {
         about.entries_at_start = last_entry + change.journal.len() as u64;
         about.is_queued = false;
         about.started_at.get_or_insert(now.wall);
-        loaded.about.emitted += self.emitted_since(&loaded)?;
         let epoch = loaded.info.epoch;
         let before = loaded.machine.session().clone();
         let claimed = loaded.machine.handle(now, Input::Claim(self.owner(epoch + 1)));
@@ -215,26 +219,8 @@ impl Shared {
 
     /// The journal of the last attempt.
     pub(crate) fn journal(&self, loaded: &Loaded) -> Result<Journal, ResumeError> {
-        let id = match &loaded.info.stream {
-            Stream::Session(id) => *id,
-            _ => return Err(ResumeError::NotFound(SessionId::generate())),
-        };
-        let unreadable =
-            |message: String| ResumeError::Unreadable { session: id, message: message.into() };
-        let Some(store) = &self.store else { return Err(ResumeError::NotFound(id)) };
-        let mut after = loaded.about.first_entry - 1;
-        let mut records = VecDeque::new();
-        loop {
-            let page =
-                store.journal(&loaded.info.stream, after, BATCH).map_err(ResumeError::Read)?;
-            let Some(last) = page.last() else { break };
-            after = last.number;
-            for entry in &page {
-                let record = Record::decode(&entry.data)
-                    .map_err(|error| unreadable(format!("entry {}: {error}", entry.number)))?;
-                records.push_back(record);
-            }
-        }
+        let unreadable = |message| unreadable(loaded, message);
+        let mut records = self.records(loaded, loaded.about.first_entry, u64::MAX)?;
         match records.pop_front() {
             Some(Record::Start(start)) if start.format <= FORMAT => {
                 Ok(Journal { start, entries: records })
@@ -247,6 +233,31 @@ impl Shared {
         }
     }
 
+    /// The journal's entries from one number up to another.
+    fn records(
+        &self,
+        loaded: &Loaded,
+        from: u64,
+        to: u64,
+    ) -> Result<VecDeque<Record>, ResumeError> {
+        let mut records = VecDeque::new();
+        let Some(store) = &self.store else { return Ok(records) };
+        let mut after = from - 1;
+        while after + 1 < to {
+            let page =
+                store.journal(&loaded.info.stream, after, BATCH).map_err(ResumeError::Read)?;
+            let Some(last) = page.last() else { break };
+            after = last.number;
+            for entry in page.iter().take_while(|entry| entry.number < to) {
+                let record = Record::decode(&entry.data).map_err(|error| {
+                    unreadable(loaded, format!("entry {}: {error}", entry.number))
+                })?;
+                records.push_back(record);
+            }
+        }
+        Ok(records)
+    }
+
     /// Leads a body over the journal of a recorded session, and writes nothing.
     pub(crate) fn verify(
         &self,
@@ -256,25 +267,6 @@ impl Shared {
         let journal = load(self, id).map_err(ResumeError::from);
         let journal = journal.and_then(|loaded| self.journal(&loaded));
         rehearse(body, id, journal.map_err(Box::new)?)
-    }
-
-    /// How often the body told of its progress after the last snapshot.
-    fn emitted_since(&self, loaded: &Loaded) -> Result<u64, ResumeError> {
-        let Some(store) = &self.store else { return Ok(0) };
-        let stream = &loaded.info.stream;
-        let snapshot = store.snapshot(stream).map_err(ResumeError::Read)?;
-        let mut after = snapshot.map_or(0, |snapshot| snapshot.seq);
-        let mut count = 0;
-        while after < loaded.info.last_seq {
-            let page = store.events(stream, after, BATCH).map_err(ResumeError::Read)?;
-            let Some(last) = page.last() else { break };
-            after = last.seq;
-            for event in &page {
-                let event = event.event().map_err(ResumeError::Read)?;
-                count += u64::from(matches!(event.kind, EventKind::SessionProgress { .. }));
-            }
-        }
-        Ok(count)
     }
 
     /// Takes up what was left of a body, or of all registered ones. How many there were.
@@ -420,6 +412,13 @@ enum Taken {
     Up(Shown),
     /// It is told to be suspended.
     Told(Appended),
+}
+
+fn unreadable(loaded: &Loaded, message: String) -> ResumeError {
+    match &loaded.info.stream {
+        Stream::Session(id) => ResumeError::Unreadable { session: *id, message: message.into() },
+        _ => ResumeError::NotFound(SessionId::generate()),
+    }
 }
 
 /// The results of an attempt that the next one need not bring about again.

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Weak};
 
-use holdpoint_core::event::Stream;
+use holdpoint_core::event::{EventKind, Stream};
 use holdpoint_core::session::{QuestionId, StateName, SuspendCause, Usage};
 use holdpoint_core::store::{
     AppendError, Appended, Fence, ReadError, Reply, RequestError, Responder, Store, StreamInfo,
@@ -22,6 +22,9 @@ use super::rt;
 use crate::error::{AnswerError, CancelError, GetError, RemoteError, SpawnError};
 use crate::machine::{Answered, Input, Machine};
 use crate::report::Snapshot;
+
+/// How many events are read at a time.
+const BATCH: usize = 256;
 
 /// How often a decision is made anew because somebody else was faster.
 const TRIES: u32 = 64;
@@ -84,11 +87,26 @@ pub(crate) fn load(shared: &Shared, id: SessionId) -> Result<Loaded, GetError> {
     let snapshot = snapshot.ok_or_else(|| unreadable("it has no snapshot".into()))?;
     let kept =
         Kept::decode(&snapshot.data).map_err(|error| unreadable(error.to_string().into()))?;
-    let (machine, about) = kept
+    let (machine, mut about) = kept
         .restore(shared.clock.now().wall)
         .map_err(|error| unreadable(error.to_string().into()))?;
+    about.emitted += progress_after(&**store, &info, snapshot.seq).map_err(read)?;
     let is_left_behind = info.owner.is_some_and(|owner| !store.is_alive(owner));
     Ok(Loaded { info, machine, about, is_left_behind })
+}
+
+/// How often the body told of its progress since the last snapshot.
+fn progress_after(store: &dyn Store, info: &StreamInfo, mut seq: u64) -> Result<u64, ReadError> {
+    let mut count = 0;
+    while seq < info.last_seq {
+        let page = store.events(&info.stream, seq, BATCH)?;
+        let Some(last) = page.last() else { break };
+        seq = last.seq;
+        for event in &page {
+            count += u64::from(matches!(event.event()?.kind, EventKind::SessionProgress { .. }));
+        }
+    }
+    Ok(count)
 }
 
 impl Loaded {

@@ -12,7 +12,7 @@ use holdpoint_core::{CancelCode, CancelInfo, Retryable, SessionId};
 
 use super::body::FromText;
 use super::handle::SessionHandle;
-use super::link::{Change, Delivery, OpRef};
+use super::link::{Change, Delivery, Link, OpRef};
 use super::session::{ChildStart, Effects, Session, Shown};
 use super::shared::Shared;
 use super::spawn::{Spawned, Spec};
@@ -59,6 +59,8 @@ impl Session {
         let before = state.before();
         let mut change = Change::new(now, Transition::default());
         match op {
+            // A later start may have its place.
+            OpRef::Slot(target) if !state.slots.awaits_child(*target, child) => return,
             OpRef::Slot(_) => change.deliveries.push(Delivery::Op(op.clone(), result)),
             OpRef::Key(key) => {
                 let Some(recorded) = state.recorded.as_deref_mut() else { return };
@@ -147,12 +149,20 @@ impl Shared {
         let cause = CancelInfo::new(CancelCode::Parent, text, self.clock.now().wall);
         // Refused where it has ended.
         if let Some(session) = self.get(child) {
+            let goes_its_way = |link: &Link| link.about.parent.is_none();
+            if session.lock().link.as_deref().is_some_and(goes_its_way) {
+                return;
+            }
             if let Ok(shown) = session.cancel(cause) {
                 shown.forget();
             }
         } else if self.is_durable {
             let shared = Arc::clone(self);
-            rt::spawn(async move { drop(stored::cancel(&shared, child, cause).await) });
+            rt::spawn(async move {
+                if stored::load(&shared, child).is_ok_and(|loaded| loaded.about.parent.is_some()) {
+                    drop(stored::cancel(&shared, child, cause).await);
+                }
+            });
         }
     }
 

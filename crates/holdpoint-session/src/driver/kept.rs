@@ -45,6 +45,10 @@ pub(crate) struct About {
     pub(crate) emitted: u64,
     /// The number of the first journal entry of this attempt.
     pub(crate) first_entry: u64,
+    /// The number of the first journal entry of the attempt before, whose steps are not executed
+    /// again; 0 where there was none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) offers_from: u64,
     /// How long the journal was at the last start.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) entries_at_start: u64,

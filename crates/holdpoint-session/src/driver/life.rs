@@ -125,6 +125,8 @@ impl Session {
                 BodyEnd::Ok(completion)
             }
         };
+        // Told in a replay that the body did not outlive.
+        self.publish_held(state, now, &mut effects);
         self.end_with(state, now, end, &mut effects);
         drop(guard);
         effects.carry_out(self);
@@ -142,7 +144,7 @@ impl Session {
             effects.orphans.append(&mut state.rare().children);
         }
         if let Some(recorded) = state.recorded.as_deref_mut() {
-            effects.orphans.extend(recorded.children.drain().map(|(_, child)| child));
+            effects.orphans.extend(recorded.take_children());
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) struct Recorded {
     /// Called and not acted upon.
     pub(crate) fresh: BTreeMap<OpKey, (OpId, Open)>,
     /// What the journal says was opened.
-    pub(crate) opened: HashMap<OpKey, What>,
+    pub(crate) opened: BTreeMap<OpKey, What>,
     /// Results of an earlier attempt, taken instead of executing a step again.
     pub(crate) offers: HashMap<OpKey, Payload>,
     timers: BinaryHeap<Reverse<(Monotonic, Timer)>>,
@@ -53,7 +53,7 @@ pub(crate) struct Recorded {
     /// Steps whose effects run.
     pub(crate) executing: BTreeSet<OpKey>,
     /// Children that run, by the operation that waits for them.
-    pub(crate) children: HashMap<OpKey, SessionId>,
+    pub(crate) children: BTreeMap<OpKey, SessionId>,
     /// Questions that wait for a place among the paused.
     pub(crate) unasked: BTreeMap<OpKey, Open>,
     /// A secret of the journal that has to be given again.
@@ -123,13 +123,13 @@ impl Recorded {
             drawn: 0,
             salt: start.salt.clone(),
             fresh: BTreeMap::new(),
-            opened: HashMap::new(),
+            opened: BTreeMap::new(),
             offers: HashMap::new(),
             timers: BinaryHeap::new(),
             delays: HashMap::new(),
             sleeps: BTreeMap::new(),
             executing: BTreeSet::new(),
-            children: HashMap::new(),
+            children: BTreeMap::new(),
             unasked: BTreeMap::new(),
             secret: None,
             decided: BTreeSet::new(),
@@ -227,6 +227,8 @@ impl Recorded {
                             return Turn::Secret;
                         }
                     };
+                    // It is over: it is neither opened nor given up any more.
+                    self.opened.remove(&key);
                     match self.deliver(&key, result, wakes) {
                         Given::Yes => at,
                         Given::Abandoned => continue,
@@ -318,6 +320,16 @@ impl Recorded {
             }
         }
         Ok(())
+    }
+
+    /// The children that nobody waits for any more when the body is over.
+    pub(crate) fn take_children(&mut self) -> impl Iterator<Item = SessionId> + use<> {
+        let opened = std::mem::take(&mut self.opened).into_values();
+        let opened = opened.filter_map(|what| match what {
+            What::Child(child) => Some(child),
+            _ => None,
+        });
+        std::mem::take(&mut self.children).into_values().chain(opened)
     }
 
     /// What the body waits for, in words.

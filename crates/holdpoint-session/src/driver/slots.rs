@@ -225,6 +225,14 @@ impl Slots {
         Some(self.target(OpId(u32::try_from(index).ok()?)))
     }
 
+    /// Whether an operation waits for this child.
+    pub(crate) fn awaits_child(&self, target: Target, child: SessionId) -> bool {
+        self.slots.get(target.index as usize).is_some_and(|slot| {
+            slot.turn == target.turn
+                && matches!(slot.state, SlotState::Open(Awaited::Child(known)) if known == child)
+        })
+    }
+
     /// An operation that waited for admission has its question now.
     pub(crate) fn admit(&mut self, target: Target, question: QuestionId) -> bool {
         match self.slots.get_mut(target.index as usize) {

@@ -179,6 +179,7 @@ impl Shared {
                 is_queued,
                 emitted: 0,
                 first_entry: 1,
+                offers_from: 0,
                 entries_at_start: 1,
                 idle_starts: u32::from(starts),
                 asks: Vec::new(),

@@ -328,7 +328,7 @@ impl Session {
     /// After a replay: questions whose asker was gone before, and children nobody waits for.
     fn forget_unwanted(&self, state: &mut State, now: Now, effects: &mut Effects) {
         let Some(recorded) = state.recorded.as_deref_mut() else { return };
-        for (_, what) in std::mem::take(&mut recorded.opened) {
+        for what in std::mem::take(&mut recorded.opened).into_values() {
             if let What::Child(child) = what {
                 effects.orphans.push(child);
             }
@@ -341,7 +341,7 @@ impl Session {
     }
 
     /// Publishes progress that was told in replay and is not in the store yet.
-    fn publish_held(&self, state: &mut State, now: Now, effects: &mut Effects) {
+    pub(crate) fn publish_held(&self, state: &mut State, now: Now, effects: &mut Effects) {
         let Some(recorded) = state.recorded.as_deref_mut() else { return };
         let first = recorded.emitted - recorded.held.len() as u64;
         let held = std::mem::take(&mut recorded.held);
