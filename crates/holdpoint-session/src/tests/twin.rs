@@ -1,7 +1,14 @@
 //! The driver and what callers hold once more, over locks and tasks that `shuttle` schedules. They
 //! name their locks as `super::sync` and their runtime as `super::rt`, which here are others than in
 //! the crate. There is no time: timers never fire.
-#![allow(dead_code, unused_imports, unreachable_pub, private_interfaces, clippy::duplicate_mod)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    private_interfaces,
+    clippy::default_constructed_unit_structs,
+    clippy::duplicate_mod
+)]
 
 #[path = "../body.rs"]
 pub(super) mod body;

@@ -42,6 +42,8 @@ pub(crate) enum Op {
     Ask,
     Sleep(u64),
     Child(Box<Script>),
+    /// A child that goes its own way.
+    Detach(Box<Script>),
 }
 
 /// What a body does when one of its operations was cancelled.
@@ -181,7 +183,6 @@ pub(crate) async fn play(
     }
 }
 
-
 #[derive(Clone)]
 struct Player {
     ground: Arc<Ground>,
@@ -241,7 +242,8 @@ impl Player {
         match op {
             Op::Step { takes, fails } => {
                 let nth = self.steps.fetch_add(1, Ordering::Relaxed);
-                let step = self.cx.step_with("s", |attempt| self.effect(nth, attempt, takes, fails));
+                let step =
+                    self.cx.step_with("s", |attempt| self.effect(nth, attempt, takes, fails));
                 let execution: u64 = step.await?;
                 self.ground.receives(self.cx.session_id(), nth, execution);
                 Ok("step".to_owned())
@@ -257,6 +259,10 @@ impl Player {
             Op::Child(script) => {
                 let said: Vec<String> = self.cx.spawn_child(Child::new("script", &script)).await?;
                 Ok(format!("child ({})", said.join(", ")))
+            }
+            Op::Detach(script) => {
+                let _: SessionId = self.cx.spawn_detached(Child::new("script", &script)).await?;
+                Ok("detached".to_owned())
             }
         }
     }

@@ -210,7 +210,10 @@ async fn slow(cx: SessionContext, how: String) -> Result<(), BodyError> {
         "ask" => cx.ask::<bool>(Ask::confirm("ok", "?")).await.map(drop),
         _ => {
             let step = Step::new("slow").timeout(SECOND * 5);
-            let pending = |_| async { Ok::<_, StepFailure>(Gate::default().pass().await) };
+            let pending = |_| async {
+                Gate::default().pass().await;
+                Ok::<_, StepFailure>(())
+            };
             cx.step_with(step, pending).await
         }
     }

@@ -509,7 +509,13 @@ async fn sess_018_a_crash_loop_ends_failed_and_can_be_tried_again() {
         let gate = gate.clone();
         move |cx: SessionContext, _: ()| {
             let gate = gate.clone();
-            async move { cx.step("hangs", || async move { Ok(gate.pass().await) }).await }
+            async move {
+                let hangs = || async move {
+                    gate.pass().await;
+                    Ok(())
+                };
+                cx.step("hangs", hangs).await
+            }
         }
     };
     let mut id = None;
