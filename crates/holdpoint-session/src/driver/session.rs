@@ -13,6 +13,7 @@
 //! wakers are woken and dropped, and other sessions and the registry are called, when it is free.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -320,7 +321,11 @@ impl Session {
             has_events = true;
             if let Some(sink) = &self.shared.sink {
                 let seq = state.history.last() + 1;
-                sink.event(&Event::new(seq, now.wall, Stream::Session(self.id), kind.clone()));
+                let event = Event::new(seq, now.wall, Stream::Session(self.id), kind.clone());
+                // Its panic would hit whoever happens to call.
+                if catch_unwind(AssertUnwindSafe(|| sink.event(&event))).is_err() {
+                    tracing::error!(session = %self.id, "the sink of events has panicked");
+                }
             }
             let is_terminal = kind.ends_session();
             state.history.push(now.wall, kind, is_terminal);

@@ -11,6 +11,7 @@ mod shutdown;
 mod spans;
 mod start;
 
+use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,11 +44,19 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     value
 }
 
-/// Whether the runtime's clock stands still: it does not move while nobody sleeps.
+/// Whether the runtime's clock stands still: it does not move while nobody sleeps. Found out once for
+/// each thread, which belongs to one test.
 fn is_paused() -> bool {
-    let (paused, real) = (tokio::time::Instant::now(), std::time::Instant::now());
-    std::thread::sleep(Duration::from_micros(50));
-    paused.elapsed() < real.elapsed() / 2
+    thread_local! {
+        static IS_PAUSED: OnceCell<bool> = const { OnceCell::new() };
+    }
+    IS_PAUSED.with(|known| {
+        *known.get_or_init(|| {
+            let (paused, real) = (tokio::time::Instant::now(), std::time::Instant::now());
+            std::thread::sleep(Duration::from_micros(50));
+            paused.elapsed() < real.elapsed() / 2
+        })
+    })
 }
 
 /// Waits until something is so, looking every millisecond.
