@@ -114,6 +114,16 @@ pub enum AnswerError {
         /// What it takes.
         source: WrongAnswer,
     },
+    /// The answer is larger than what can be kept.
+    #[error("the answer to question {question} has {size} bytes, and at most {limit} can be kept")]
+    TooLarge {
+        /// The question.
+        question: QuestionId,
+        /// The size of the answer, with three times that of who answers and why.
+        size: usize,
+        /// The most.
+        limit: usize,
+    },
     /// It is not the secret that was given before the crash.
     #[error(
         "question {question}: this is not the secret that was given before; what was done with \

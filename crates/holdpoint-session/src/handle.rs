@@ -12,7 +12,7 @@ use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::driver::{Given, Place, Session, Shared};
+use super::driver::{Given, MAX_VALUE, Place, Session, Shared, fitting_cause};
 use super::observe::{Observer, Since};
 use super::stored;
 use crate::error::{AnswerError, CancelError, GetError, ResumeError, RunError};
@@ -120,6 +120,12 @@ impl Answers {
         let given = answers.into_iter().map(|(question, value, usage)| {
             let value = value.map_err(|message| AnswerError::Encode { message })?;
             let (by, reason) = (by.clone(), reason.clone());
+            let about = [&by, &reason].into_iter().flatten().map(|text| text.len()).sum::<usize>();
+            // The words of people stand in the event, where each byte may take six.
+            let size = value.len() + 3 * about;
+            if size > MAX_VALUE {
+                return Err(AnswerError::TooLarge { question, size, limit: MAX_VALUE });
+            }
             Ok(Given { question, value, by, reason, usage })
         });
         given.collect()
@@ -353,7 +359,7 @@ impl SessionHandle {
         code: CancelCode,
         text: impl Into<Arc<str>>,
     ) -> Result<(), CancelError> {
-        let cause = CancelInfo::new(code, text, self.shared.clock.now().wall);
+        let cause = fitting_cause(CancelInfo::new(code, text, self.shared.clock.now().wall));
         match self.here() {
             Some(session) => session.cancel(cause)?.wait().await.map_err(CancelError::Store),
             None => stored::cancel(&self.shared, self.id, cause).await,

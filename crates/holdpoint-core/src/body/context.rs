@@ -22,6 +22,10 @@ use crate::cancel::CancelInfo;
 use crate::clock::Timestamp;
 use crate::id::SessionId;
 
+/// The most bytes of progress: as text in an event each may take two, and a store takes no event of
+/// more than 16 MiB.
+const MAX_PROGRESS: usize = 7 << 20;
+
 /// A body's door to everything outside of it. Cheap to clone.
 ///
 /// Operations are numbered when they are called, and known by kind and name: call them in the same
@@ -210,8 +214,8 @@ impl SessionContext {
     /// Tells of progress, to whoever observes the session.
     ///
     /// # Errors
-    /// [`BodyError::Encode`] where the value does not serialise; [`BodyError::Misplaced`] in an
-    /// effect or a spawned task: what is told is counted, to be told once, and there it would be
+    /// [`BodyError::Encode`] where the value does not serialise, or takes more than seven megabytes
+    /// as JSON; [`BodyError::Misplaced`] in an effect or a spawned task: what is told is counted, to be told once, and there it would be
     /// counted differently when the body is run again.
     pub fn emit(&self, progress: &(impl Serialize + ?Sized)) -> Result<(), BodyError> {
         if !here::is_body_of(&*self.port) {
@@ -221,6 +225,12 @@ impl SessionContext {
             operation: "emit".to_owned(),
             fault: Fault::new(error.to_string(), false),
         })?;
+        if payload.len() > MAX_PROGRESS {
+            let text =
+                format!("it has {} bytes, and at most {MAX_PROGRESS} are told", payload.len());
+            let fault = Fault::new(text, false);
+            return Err(BodyError::Encode { operation: "emit".to_owned(), fault });
+        }
         self.port.emit(payload);
         Ok(())
     }

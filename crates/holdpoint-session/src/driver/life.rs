@@ -14,6 +14,7 @@ use holdpoint_core::{BoxError, CancelInfo, Monotonic, Now};
 use super::journal::{Done, Kept as KeptResult, Record};
 use super::link::{Change, Delivery, Link, OpRef};
 use super::session::{Effects, Orders, Session, Shown, State};
+use super::sizes::fitting_end;
 use super::turn::tell_of_cancel;
 use crate::error::{AnswerError, CancelError};
 use crate::machine::{AnswerRefusal, Answered, Input, Machine};
@@ -125,6 +126,7 @@ impl Session {
                 BodyEnd::Ok(completion)
             }
         };
+        let end = if self.is_recorded { fitting_end(end) } else { end };
         // Told in a replay that the body did not outlive.
         self.publish_held(state, now, &mut effects);
         self.end_with(state, now, end, &mut effects);

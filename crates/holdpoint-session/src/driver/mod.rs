@@ -3,8 +3,8 @@
 //! Reading order: [`session`] (decide, commit, show), [`task`] (the body's turns), [`life`] (what
 //! happens from outside and at the end), [`spawn`], then what they use: [`port`] and [`slots`] for
 //! bodies that are not recorded, [`turn`], [`recorded`] and [`journal`] for those that are,
-//! [`link`] and [`kept`] to the store, [`history`] and [`watch`] for who looks, [`shared`] and
-//! [`admission`] for all sessions together.
+//! [`link`], [`kept`] and [`sizes`] to the store, [`history`] and [`watch`] for who looks,
+//! [`shared`] and [`admission`] for all sessions together.
 
 mod admission;
 mod children;
@@ -18,6 +18,7 @@ mod random;
 mod recorded;
 mod session;
 mod shared;
+mod sizes;
 mod slots;
 mod spawn;
 mod task;
@@ -38,6 +39,7 @@ pub(crate) use self::recorded::Flaw;
 pub(crate) use self::recorded::{Recorded, Turn};
 pub(crate) use self::session::{Effects, Launch, LaunchError, Orders, Session, Shown};
 pub(crate) use self::shared::{Options, Shared};
+pub(crate) use self::sizes::{MAX_VALUE, fitting_cause};
 pub(crate) use self::spawn::{Spawned, Spec};
 pub(crate) use self::task::message_of;
 pub(crate) use self::watch::Place;

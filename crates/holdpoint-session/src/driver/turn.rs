@@ -17,6 +17,7 @@ use super::journal::{Done, Opened, Record, What};
 use super::link::{Change, Delivery, OpRef};
 use super::recorded::{Recorded, Turn};
 use super::session::{ChildStart, Effects, Session, State};
+use super::sizes::{check_question, fitting};
 use crate::machine::Input;
 
 /// What to do after a poll.
@@ -196,6 +197,10 @@ impl Session {
     /// Asks, or waits for a place among the paused.
     fn ask(&self, state: &mut State, key: OpKey, open: Open, change: &mut Change) {
         let Open::Ask { kind, prompt } = open else { return };
+        if let Err(error) = check_question(&kind, &prompt) {
+            record(change, key, Err(error));
+            return;
+        }
         let is_paused = matches!(state.machine.session().state(), SessionState::Paused(_));
         if !is_paused && !state.has_pause_place && self.shared.limits_pauses() {
             match self.shared.admission().ask_paused(self.id) {
@@ -374,6 +379,7 @@ impl Session {
 
 /// The result of an operation, to be recorded and then given to the body.
 pub(crate) fn record(change: &mut Change, key: OpKey, result: Result<Payload, OpError>) {
+    let result = fitting(result);
     let done = Done::new(key.clone(), change.now.wall, &result);
     change.journal.push(Record::Done(done).encode());
     change.deliveries.push(Delivery::Op(OpRef::Key(key), result));

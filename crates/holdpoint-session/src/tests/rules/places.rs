@@ -5,7 +5,7 @@ use std::path::Path;
 
 use holdpoint_core::session::{StateName, SuspendCause};
 use holdpoint_core::store::{AppendError, Fence, Filter, Snapshot, StreamKind, Write};
-use holdpoint_core::{CancelCode, Retryable};
+use holdpoint_core::{BoxError, CancelCode, CancelInfo, Retryable};
 use holdpoint_testkit::store::{Failure, Faults, VirtualDisk};
 
 use super::*;
@@ -560,4 +560,86 @@ async fn sess_001_sess_022_a_spawn_is_there_when_it_is_acknowledged_and_not_befo
     run.answer(question(&run).await, true).await.unwrap();
     assert!(within(run).await.unwrap());
     assert_eq!(ledger.all(), ["runs"]);
+}
+
+/// What is too large to be kept is refused where it comes from: nobody waits for it for ever.
+#[tokio::test]
+async fn sess_001_sess_022_what_is_too_large_is_an_error_of_its_own() {
+    let folder = TempDir::new().unwrap();
+    let sessions = file_process(&folder).await;
+    let body = sessions
+        .register("large", async |cx: SessionContext, how: String| {
+            // Some bytes take six as they are written down.
+            let large = match &*how {
+                "failure" => "\u{1}".repeat(3 << 20),
+                _ => "x".repeat(17 << 20),
+            };
+            match &*how {
+                "result" => {
+                    cx.step("s", || async move { Ok::<_, StepFailure>(large) }).await?;
+                }
+                "failure" => {
+                    cx.step("s", || async move { Err::<(), _>(StepFailure::new(large)) }).await?;
+                }
+                "prompt" => drop(cx.ask::<bool>(Ask::confirm("q", large)).await?),
+                "options" => drop(cx.ask::<String>(Ask::choice("q", "?", [large])).await?),
+                "progress" => {
+                    cx.emit(&large)?;
+                }
+                "output" => return Ok(large),
+                "error" => return Err(large.into()),
+                "panic" => panic!("{large}"),
+                "own cause" => {
+                    let cause = CancelInfo::new(CancelCode::Internal, large, cx.now());
+                    return Err(BodyError::Cancelled(cause).into());
+                }
+                _ => return Ok(cx.ask::<String>(Ask::text("q", "?")).await?),
+            }
+            Ok::<_, BoxError>(String::new())
+        })
+        .unwrap();
+    let of = async |how: &str| failure(&body.spawn(how.to_owned()).await.unwrap()).await;
+    let limits = [
+        ("result", "step `s` failed: its result has 17825794 bytes, and at most 16711680"),
+        ("prompt", "ask `q` failed: its question has 17825792 bytes, and at most 2097152"),
+        ("options", "ask `q` failed: its question has 17825793 bytes, and at most 2097152"),
+        ("progress", "emit has a value that does not serialise: it has 17825794 bytes, and at"),
+        ("output", "its output has 17825794 bytes, and at most 7340032 can be kept"),
+    ];
+    for (how, words) in limits {
+        let text = of(how).await;
+        assert!(text.starts_with(words), "{how}: {text:.200}");
+    }
+    for how in ["failure", "error", "panic"] {
+        let text = of(how).await;
+        assert!(text.ends_with("...") && text.len() < (2 << 20) + 99, "{how}: {}", text.len());
+    }
+    let run = body.spawn("own cause".to_owned()).await.unwrap();
+    let Outcome::Cancelled(cause) = within(run.ended()).await.unwrap() else { panic!() };
+    assert!(cause.text.len() < (2 << 20) + 99);
+
+    // Of callers.
+    let error = body.spawn("x".repeat(17 << 20)).await.unwrap_err();
+    assert!(matches!(error, SpawnError::Store(AppendError::TooLarge { .. })), "{error}");
+    let run = body.spawn("asks".to_owned()).await.unwrap();
+    let open = question(&run).await;
+    let large = || "x".repeat(8 << 20);
+    let answers = [
+        Answers::new().answer(open, large()),
+        Answers::new().answer(open, "yes").by(large()),
+        Answers::new().answer(open, "yes").reason(large()),
+    ];
+    for answers in answers {
+        let error = run.answer_all(answers).await.unwrap_err();
+        let told = matches!(error, AnswerError::TooLarge { question, .. } if question == open);
+        assert!(told, "{error}");
+    }
+    let largest = "\"".repeat((7 << 20) / 2 - 2);
+    within(run.answer(open, &largest)).await.unwrap();
+    assert!(within(run).await.unwrap() == largest, "what fits is kept whole");
+    let run = body.spawn("asks".to_owned()).await.unwrap();
+    question(&run).await;
+    within(run.cancel("\u{1}".repeat(3 << 20))).await.unwrap();
+    let Outcome::Cancelled(cause) = within(run.ended()).await.unwrap() else { panic!() };
+    assert!(cause.text.ends_with("\u{1}...") && cause.text.len() < (2 << 20) + 99);
 }
