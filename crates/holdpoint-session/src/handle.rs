@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use holdpoint_core::session::{Question, QuestionId, SessionState, Usage};
@@ -45,12 +45,19 @@ pub struct SessionHandle {
 /// ```
 pub struct Run<O> {
     handle: SessionHandle,
-    waits: Option<Waits>,
+    /// Behind a lock that nobody takes, so that a shared run can be used on any thread.
+    waits: Option<Mutex<Waits>>,
     place: Place,
     decode: Decode<O>,
 }
 
 type Waits = Pin<Box<dyn Future<Output = Result<Outcome, RunError>> + Send>>;
+
+/// Whoever has a reference can use it, in a spawned task too.
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Run<u64>>();
+};
 
 /// Reads an output from its text.
 pub(crate) type Decode<O> = fn(&str) -> Result<O, String>;
@@ -478,11 +485,12 @@ impl<O: Clone + 'static> Future for Run<O> {
                 Some(Poll::Pending) => return Poll::Pending,
                 None => {
                     let handle = this.handle.clone();
-                    this.waits = Some(Box::pin(async move { handle.ended().await }));
+                    this.waits = Some(Mutex::new(Box::pin(async move { handle.ended().await })));
                 }
             }
         }
         let Some(waits) = &mut this.waits else { return Poll::Pending };
+        let waits = waits.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Poll::Ready(ended) = waits.as_mut().poll(cx) else { return Poll::Pending };
         this.waits = None;
         Poll::Ready(ended.and_then(|outcome| this.output_of(outcome)))
