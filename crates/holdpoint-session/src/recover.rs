@@ -27,6 +27,9 @@ use crate::report::Verified;
 /// How many starts in a row may record nothing new.
 const MAX_IDLE_STARTS: u32 = 5;
 
+/// How often a session that was left is looked at because somebody else was faster.
+const TRIES: u32 = 8;
+
 /// How many sessions are looked at or taken up at a time.
 const BATCH: usize = 256;
 
@@ -284,22 +287,37 @@ impl Shared {
             let mut taken = Vec::new();
             for info in page {
                 if body.is_none_or(|body| is_of(&info, body))
-                    && let Some(shown) = self.recover_one(&info)
+                    && let Some(first) = self.recover_one(&info)
                 {
-                    taken.push(shown);
+                    taken.push((info, first));
                 }
             }
-            for taken in taken {
-                let is_done = match taken {
-                    Taken::Up(shown) => shown.wait().await.is_ok(),
-                    Taken::Told(appended) => appended.acked().await.is_ok(),
-                };
-                count += usize::from(is_done);
+            for (info, first) in taken {
+                count += usize::from(self.recovered(&info, first).await);
             }
             if self.closing().is_some() {
                 return Ok(count);
             }
         }
+    }
+
+    /// Waits until what was done with a session is acknowledged. Whether it was done.
+    async fn recovered(self: &Arc<Self>, info: &StreamInfo, first: Taken) -> bool {
+        let mut taken = first;
+        for _ in 0..TRIES {
+            let is_done = match taken {
+                Taken::Up(shown) => shown.wait().await.is_ok(),
+                Taken::Told(appended) => appended.acked().await.is_ok(),
+                Taken::Late => false,
+            };
+            if is_done {
+                return true;
+            }
+            // Somebody else was faster, and may have told no more than that it is suspended.
+            let Some(next) = self.recover_one(info) else { return false };
+            taken = next;
+        }
+        false
     }
 
     /// Whether a session has ended, or is no longer known.
@@ -377,10 +395,13 @@ impl Shared {
             return match self.take_up(*id, false, needs_place) {
                 Ok(shown) => Some(Taken::Up(shown)),
                 Err(error) => {
-                    tracing::warn!(session = %id, "the session does not go on: {error}");
                     if needs_place {
                         self.live_is_over();
                     }
+                    if matches!(error, ResumeError::Owned { .. }) {
+                        return Some(Taken::Late);
+                    }
+                    tracing::warn!(session = %id, "the session does not go on: {error}");
                     None
                 }
             };
@@ -412,6 +433,8 @@ enum Taken {
     Up(Shown),
     /// It is told to be suspended.
     Told(Appended),
+    /// Somebody else was faster.
+    Late,
 }
 
 fn unreadable(loaded: &Loaded, message: String) -> ResumeError {

@@ -8,7 +8,7 @@ use futures_util::future::{Either, join, select};
 use futures_util::stream::FuturesUnordered;
 use holdpoint_core::event::EventKind;
 use holdpoint_core::session::{FailureCause, StateName, SuspendCause};
-use holdpoint_testkit::store::VirtualDisk;
+use holdpoint_testkit::store::{Faults, VirtualDisk};
 
 use super::*;
 use crate::{Attempt, Child, ResumeError, RunError, Step, StepFailure, VerifyError};
@@ -573,6 +573,28 @@ async fn sess_018_a_session_without_its_body_is_told_to_be_suspended_and_one_tha
     assert_eq!(third.sessions.recover().await.unwrap(), 0, "there is no more to tell");
     let _body = third.sessions.register("sleeps", sleeps).unwrap();
     within(taken_up(&third.sessions, id).await.typed::<()>()).await.unwrap();
+}
+
+/// Who opens the store tells of the session that it is suspended, while who registers its body takes it
+/// up: the one that comes too late looks again.
+#[tokio::test(start_paused = true)]
+async fn sess_018_a_session_that_is_told_to_be_suspended_while_it_is_taken_up_goes_on() {
+    let disk = VirtualDisk::new();
+    let sleeps = async |cx: SessionContext, _: ()| cx.sleep(HOUR).await;
+    let first = Process::start(&disk).await;
+    let id = first.sessions.register("sleeps", sleeps).unwrap().spawn(()).await.unwrap().id();
+    tokio::time::sleep(SECOND).await;
+    first.kill();
+    let store = disk.open_with(Faults::none().delay_all());
+    let sessions = Sessions::builder().store(Arc::clone(&store) as _).open().await.unwrap();
+    until(|| store.waiting() == 1).await;
+    let _body = sessions.register("sleeps", sleeps).unwrap();
+    until(|| store.waiting() == 2).await;
+    store.set_faults(Faults::none());
+    store.release_all();
+    within(taken_up(&sessions, id).await.typed::<()>()).await.unwrap();
+    let told = stored_events(&*store, id);
+    assert_eq!(names(&told), ["planned", "started", "suspended", "resumed", "done"]);
 }
 
 #[tokio::test(start_paused = true)]
