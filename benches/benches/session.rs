@@ -3,170 +3,77 @@
 //! loses events where ours does not; the effect called directly; and, for durable sessions, the
 //! store's own group commit of as many records.
 
-use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use holdpoint_core::SessionId;
-use holdpoint_core::event::{EventKind, Sequencer, Stream};
-use holdpoint_core::session::QuestionId;
+use holdpoint_benches::session::{
+    IN_FLIGHT, answer, asks, effect, on, one_thread, raw_answer, raw_spawn, raw_step, sleeper,
+    spawn, step, steps, two_workers,
+};
+use holdpoint_core::event::{Event, EventKind, Sequencer, Stream};
 use holdpoint_core::store::{Fence, Store, Write};
+use holdpoint_core::{SessionId, Timestamp};
 use holdpoint_session::{
-    Ask, Body, BodyError, History, Observed, Run, SessionContext, Sessions, Since, StepFailure,
+    Ask, Body, BodyError, Observed, SessionContext, Sessions, Since, StepFailure,
 };
 use holdpoint_store::{FileOptions, FileStore};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use holdpoint_testkit::store::VirtualDisk;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
-
-const SIZES: [u64; 2] = [1_000, 100_000];
-const IN_FLIGHT: usize = 64;
 
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = spawn, answer, fan_out, step, durable
+    targets = spawns, answers, fan_out, first_observe, step_alone, step_recorded, durable, sleepers
 }
 criterion_main!(benches);
 
 fn runtimes() -> [(&'static str, Runtime); 2] {
-    let two = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let one = Builder::new_current_thread().enable_all().build();
-    [("2 workers", two.expect("a runtime")), ("1 thread", one.expect("a runtime"))]
-}
-
-/// On a worker, where a service spawns.
-fn on<T: Send + 'static>(runtime: &Runtime, what: impl Future<Output = T> + Send + 'static) -> T {
-    runtime.block_on(async { tokio::spawn(what).await }).expect("no panic")
+    [("2 workers", two_workers()), ("1 thread", one_thread())]
 }
 
 /// From a spawn to its outcome, 64 in flight, ended ones collected on the way.
-fn spawn(c: &mut Criterion) {
-    let mut group = c.benchmark_group("session/spawn");
+fn spawns(c: &mut Criterion) {
     for (name, runtime) in runtimes() {
-        for n in SIZES {
+        let mut group = c.benchmark_group(format!("session/spawn, {name}"));
+        for n in [1_000, 10_000, 100_000] {
             group.throughput(Throughput::Elements(n));
-            group.bench_function(BenchmarkId::new(format!("holdpoint, {name}"), n), |b| {
-                b.iter(|| on(&runtime, spawn_ours(n)));
+            group.bench_function(BenchmarkId::new("holdpoint", n), |b| {
+                b.iter(|| on(&runtime, spawn(n)));
             });
-            group.bench_function(BenchmarkId::new(format!("raw, {name}"), n), |b| {
-                b.iter(|| on(&runtime, spawn_raw(n)));
+            group.bench_function(BenchmarkId::new("raw", n), |b| {
+                b.iter(|| on(&runtime, raw_spawn(n)));
             });
         }
-    }
-    group.finish();
-}
-
-async fn spawn_ours(n: u64) {
-    let sessions = Sessions::new();
-    let body = sessions.register("same", async |_: SessionContext, n: u64| Ok::<_, BodyError>(n));
-    let body: Body<u64, u64> = body.expect("a name");
-    let mut runs: VecDeque<Run<u64>> = VecDeque::new();
-    for i in 0..n {
-        if runs.len() == IN_FLIGHT
-            && let Some(run) = runs.pop_front()
-        {
-            black_box(run.await.expect("it is done"));
-        }
-        if i % 1024 == 0 {
-            sessions.collect(Duration::ZERO);
-        }
-        runs.push_back(body.spawn(i).await.expect("it is taken"));
-    }
-    for run in runs {
-        black_box(run.await.expect("it is done"));
-    }
-}
-
-async fn spawn_raw(n: u64) {
-    let mut runs = VecDeque::new();
-    for i in 0..n {
-        if runs.len() == IN_FLIGHT
-            && let Some((_, outcome)) = runs.pop_front()
-        {
-            let outcome: oneshot::Receiver<u64> = outcome;
-            black_box(outcome.await.expect("it is done"));
-        }
-        let (state, watched) = watch::channel(0_u8);
-        let (done, outcome) = oneshot::channel();
-        tokio::spawn(async move {
-            state.send_replace(1);
-            done.send(i).expect("it is awaited");
-            state.send_replace(2);
-        });
-        runs.push_back((watched, outcome));
-    }
-    for (_, outcome) in runs {
-        black_box(outcome.await.expect("it is done"));
+        group.finish();
     }
 }
 
 /// From an answer to the next question of the same session.
-fn answer(c: &mut Criterion) {
-    let mut group = c.benchmark_group("session/answer_to_next_pause");
+fn answers(c: &mut Criterion) {
     let n = 100_000;
-    group.throughput(Throughput::Elements(n));
     for (name, runtime) in runtimes() {
-        group.bench_function(BenchmarkId::new("holdpoint", name), |b| {
-            b.iter(|| on(&runtime, answer_ours(n)));
+        let mut group = c.benchmark_group(format!("session/answer, {name}"));
+        group.throughput(Throughput::Elements(n));
+        group.bench_function(BenchmarkId::new("holdpoint", n), |b| {
+            b.iter(|| on(&runtime, answer(n, || {})));
         });
-        group.bench_function(BenchmarkId::new("raw", name), |b| {
-            b.iter(|| on(&runtime, answer_raw(n)));
+        group.bench_function(BenchmarkId::new("raw", n), |b| {
+            b.iter(|| on(&runtime, raw_answer(n, || {})));
         });
+        group.finish();
     }
-    group.finish();
-}
-
-async fn asks(cx: SessionContext, times: u64) -> Result<u64, BodyError> {
-    let mut yes = 0;
-    for _ in 0..times {
-        yes += u64::from(cx.ask::<bool>(Ask::confirm("ok", "?")).await?);
-    }
-    Ok(yes)
-}
-
-async fn answer_ours(n: u64) {
-    let sessions = Sessions::builder().history(History::None).build();
-    let body = sessions.register("asks", asks).expect("a name");
-    let run = body.spawn(n).await.expect("it is taken");
-    let mut last = QuestionId(0);
-    while let Some(question) = run.next_question().await.expect("it is here") {
-        if question.id == last {
-            // Answered, and not yet asked again.
-            tokio::task::yield_now().await;
-            continue;
-        }
-        last = question.id;
-        run.answer(last, true).await.expect("it is open");
-    }
-    assert_eq!(run.await.expect("it is done"), n);
-}
-
-async fn answer_raw(n: u64) {
-    let (ask, mut questions) = mpsc::channel::<oneshot::Sender<bool>>(1);
-    let body = tokio::spawn(async move {
-        let mut yes = 0;
-        for _ in 0..n {
-            let (answer, answered) = oneshot::channel();
-            ask.send(answer).await.expect("somebody answers");
-            yes += u64::from(answered.await.expect("it is answered"));
-        }
-        yes
-    });
-    while let Some(question) = questions.recv().await {
-        question.send(true).expect("it is awaited");
-    }
-    assert_eq!(body.await.expect("no panic"), n);
 }
 
 /// Events to observers, all of them: ours by the session's log, raw by a broadcast of 256, of which
 /// only what arrives is counted.
 fn fan_out(c: &mut Criterion) {
     let mut group = c.benchmark_group("session/fan_out");
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = two_workers();
     for observers in [1_u64, 100, 1_000] {
         let events = 200_000 / observers.max(20);
         group.throughput(Throughput::Elements(1));
@@ -255,7 +162,7 @@ async fn fan_out_raw(observers: u64, events: u64) -> u64 {
     }
     for event in 0..events {
         let kind = EventKind::SessionProgress { progress: event.to_string().into() };
-        sender.send(numbers.event(holdpoint_core::Timestamp::default(), kind)).expect("observers");
+        sender.send(numbers.event(Timestamp::default(), kind)).expect("observers");
         if event % 64 == 0 {
             tokio::task::yield_now().await;
         }
@@ -268,109 +175,198 @@ async fn fan_out_raw(observers: u64, events: u64) -> u64 {
     delivered
 }
 
-/// A step in memory, beside its effect called directly.
-fn step(c: &mut Criterion) {
-    let mut group = c.benchmark_group("session/step");
-    let n = 100_000;
-    group.throughput(Throughput::Elements(n));
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let effect = |value: u64| async move { Ok::<_, StepFailure>(black_box(value) + 1) };
+/// The first observer of a paused session, up to its first event, beside a first subscriber.
+fn first_observe(c: &mut Criterion) {
+    let mut group = c.benchmark_group("session/first_observe");
+    group.throughput(Throughput::Elements(1));
+    let runtime = two_workers();
     group.bench_function("holdpoint", |b| {
-        b.iter(|| {
-            let sessions = Sessions::new();
-            let run = sessions.spawn_fn(move |cx: SessionContext| async move {
-                let mut value = 0;
-                for _ in 0..n {
-                    value = cx.step("add", || effect(value)).await?;
-                }
-                Ok::<_, BodyError>(value)
-            });
-            runtime.block_on(async { run.await.expect("it is taken").await }).expect("it is done")
-        });
+        b.iter_custom(|times| by_thousands(times, |count| on(&runtime, observe_first(count))));
     });
     group.bench_function("raw", |b| {
-        b.iter(|| {
-            runtime.block_on(async {
-                let mut value = 0;
-                for _ in 0..n {
-                    value = effect(value).await.unwrap_or_default();
+        b.iter_custom(|times| {
+            by_thousands(times, |count| {
+                let states: Vec<_> = (0..count).map(|_| watch::channel(0_u8).0).collect();
+                let begin = Instant::now();
+                for state in &states {
+                    black_box(*state.subscribe().borrow());
                 }
-                value
+                begin.elapsed()
             })
         });
     });
     group.finish();
 }
 
-/// Sessions of two steps over the store on disk, 64 in flight, beside four records each through the
-/// same store.
-fn durable(c: &mut Criterion) {
-    let mut group = c.benchmark_group("session/durable");
-    let n = 500;
+/// A fresh session for each observer: what is made at the first look is not there yet.
+async fn observe_first(count: u64) -> Duration {
+    let sessions = Sessions::new();
+    let body: Body<u64, u64> = sessions.register("asks", asks).expect("a name");
+    let mut runs = Vec::new();
+    for _ in 0..count {
+        runs.push(body.spawn(1).await.expect("it is taken"));
+    }
+    for run in &runs {
+        assert!(run.next_question().await.expect("it is here").is_some());
+    }
+    let begin = Instant::now();
+    for run in &runs {
+        let mut observer = run.observe(Since::Beginning).expect("it is here");
+        black_box(observer.next().await);
+    }
+    begin.elapsed()
+}
+
+/// So many times, a thousand at once.
+fn by_thousands(times: u64, measure: impl Fn(u64) -> Duration) -> Duration {
+    (0..times.div_ceil(1_000)).map(|round| measure((times - round * 1_000).min(1_000))).sum()
+}
+
+/// A step in memory, beside its effect called directly.
+fn step_alone(c: &mut Criterion) {
+    let mut group = c.benchmark_group("session/step");
+    let n = 100_000;
     group.throughput(Throughput::Elements(n));
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let open = |folder: &tempfile::TempDir| -> Arc<dyn Store> {
-        Arc::new(FileStore::open(folder.path(), FileOptions::default()).expect("a new store"))
-    };
-    group.bench_function("holdpoint", |b| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = open(&folder);
-        let sessions = runtime.block_on(Sessions::builder().store(store).open()).expect("opened");
-        let body = sessions.register("two", async |cx: SessionContext, n: u64| {
-            let one = cx.step("one", || async { Ok::<_, StepFailure>(1_u64) }).await?;
-            let two = cx.step("two", || async { Ok::<_, StepFailure>(2_u64) }).await?;
-            Ok::<_, BodyError>(n + one + two)
-        });
-        let body = body.expect("a name");
+    let runtime = one_thread();
+    group.bench_function(BenchmarkId::new("holdpoint", n), |b| {
+        b.iter(|| assert_eq!(on(&runtime, step(n)), n));
+    });
+    group.bench_function(BenchmarkId::new("raw", n), |b| {
+        b.iter(|| assert_eq!(on(&runtime, raw_step(n)), n));
+    });
+    group.finish();
+}
+
+/// A step over a store that takes no time, beside the effect and an append of its record.
+fn step_recorded(c: &mut Criterion) {
+    let mut group = c.benchmark_group("session/step_recorded");
+    let n = 1_000;
+    group.throughput(Throughput::Elements(n));
+    let runtime = one_thread();
+    group.bench_function(BenchmarkId::new("holdpoint", n), |b| {
         b.iter(|| {
-            let body = body.clone();
-            on(
-                &runtime,
-                in_flight(n, move |i| {
-                    let body = body.clone();
-                    async move {
-                        let run = body.spawn(i).await.expect("it is taken");
-                        assert_eq!(run.await.expect("it is done"), i + 3);
-                    }
-                }),
-            );
-            sessions.collect(Duration::ZERO);
+            let recorded = async move {
+                let sessions = Sessions::builder().store(VirtualDisk::new().open()).build();
+                let body: Body<u64, u64> = sessions.register("steps", steps).expect("a name");
+                body.spawn(n).await.expect("it is taken").await.expect("it is done")
+            };
+            assert_eq!(on(&runtime, recorded), n);
         });
     });
-    group.bench_function("raw", |b| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = open(&folder);
+    group.bench_function(BenchmarkId::new("raw", n), |b| {
         b.iter(|| {
-            let store = Arc::clone(&store);
-            on(
-                &runtime,
-                in_flight(n, move |_| {
-                    let store = Arc::clone(&store);
-                    async move {
-                        let stream = Stream::Session(SessionId::generate());
-                        let mut numbers = Sequencer::new(stream.clone());
-                        for record in 0..4 {
-                            let fence = if record == 0 {
-                                Fence::NewOwned
-                            } else {
-                                Fence::Owned { epoch: 1 }
-                            };
-                            let kind =
-                                EventKind::SessionProgress { progress: "x".repeat(100).into() };
-                            let event = numbers.event(holdpoint_core::Timestamp::default(), kind);
-                            let write = Write::new(&stream, fence);
-                            let events = std::slice::from_ref(&event);
-                            let appended =
-                                store.append(&[write.events(events)]).expect("it is taken");
-                            appended.acked().await.expect("it is kept");
-                        }
-                    }
-                }),
-            );
+            let recorded = async move {
+                let store = VirtualDisk::new().open();
+                let stream = begun(&*store).await;
+                let mut value = 0;
+                for _ in 0..n {
+                    value = effect(value).await.unwrap_or_default();
+                    record(&*store, &stream).await;
+                }
+                value
+            };
+            assert_eq!(on(&runtime, recorded), n);
         });
     });
     group.finish();
+}
+
+/// A stream with its first event and entry.
+async fn begun(store: &dyn Store) -> Stream {
+    let stream = Stream::Session(SessionId::generate());
+    let kinds = [EventKind::SessionPlanned { attempt: 1 }, EventKind::SessionStarted { start: 1 }];
+    let mut numbers = Sequencer::new(stream.clone());
+    let events: Vec<Event> =
+        kinds.into_iter().map(|kind| numbers.event(Timestamp::default(), kind)).collect();
+    let write = Write::new(&stream, Fence::NewOwned).events(&events).journal(&[&ENTRY]);
+    store.append(&[write]).expect("it is taken").acked().await.expect("it is kept");
+    stream
+}
+
+/// One more entry of it.
+async fn record(store: &dyn Store, stream: &Stream) {
+    let write = Write::new(stream, Fence::Owned { epoch: 1 }).journal(&[&ENTRY]);
+    store.append(&[write]).expect("it is taken").acked().await.expect("it is kept");
+}
+
+/// As large as the record of a small step.
+const ENTRY: [u8; 64] = [b'x'; 64];
+
+/// Beside the target folder, so that it is a real disk and not one in memory.
+fn folder() -> TempDir {
+    let mut folder = tempfile::Builder::new();
+    folder.prefix("bench-session").tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder")
+}
+
+fn open(folder: &TempDir) -> Arc<dyn Store> {
+    Arc::new(FileStore::open(folder.path(), FileOptions::default()).expect("a new store"))
+}
+
+/// Sessions of a body over the store on disk, 64 in flight, beside so many appends each.
+fn over_the_disk(
+    c: &mut Criterion,
+    name: &str,
+    register: impl Fn(&Sessions) -> Body<u64, u64>,
+    appends: usize,
+) {
+    let mut group = c.benchmark_group(name);
+    let n = 500;
+    group.throughput(Throughput::Elements(n));
+    let runtime = two_workers();
+    group.bench_function(BenchmarkId::new("holdpoint", n), |b| {
+        let folder = folder();
+        let builder = Sessions::builder().store(open(&folder));
+        let sessions = runtime.block_on(builder.open()).expect("opened");
+        let body = runtime.block_on(async { register(&sessions) });
+        b.iter(|| {
+            let body = body.clone();
+            let all = in_flight(n, move |_| {
+                let body = body.clone();
+                async move {
+                    let run = body.spawn(1).await.expect("it is taken");
+                    assert_eq!(run.await.expect("it is done"), 1);
+                }
+            });
+            on(&runtime, all);
+            sessions.collect(Duration::ZERO);
+        });
+    });
+    group.bench_function(BenchmarkId::new("raw", n), |b| {
+        let folder = folder();
+        let store = open(&folder);
+        b.iter(|| {
+            let store = Arc::clone(&store);
+            let all = in_flight(n, move |_| {
+                let store = Arc::clone(&store);
+                async move {
+                    let stream = begun(&*store).await;
+                    for _ in 1..appends {
+                        record(&*store, &stream).await;
+                    }
+                }
+            });
+            on(&runtime, all);
+        });
+    });
+    group.finish();
+}
+
+/// Two steps: the first events, two results and the end are four appends, one after the other.
+fn durable(c: &mut Criterion) {
+    let register = |sessions: &Sessions| {
+        let body = sessions.register("two", async |cx: SessionContext, n: u64| {
+            let one = cx.step("one", || async { Ok::<_, StepFailure>(n) }).await?;
+            cx.step("two", || async { Ok::<_, StepFailure>(one) }).await
+        });
+        body.expect("a name")
+    };
+    over_the_disk(c, "session/durable", register, 4);
+}
+
+/// A sleep of a millisecond: the first events, when it is due, that it is over, and the end.
+fn sleepers(c: &mut Criterion) {
+    let register = |sessions: &Sessions| sessions.register("sleeper", sleeper).expect("a name");
+    over_the_disk(c, "session/sleepers", register, 4);
 }
 
 /// So many, 64 at a time.

@@ -4,6 +4,7 @@ pub mod alloc;
 #[cfg(unix)]
 pub mod process;
 pub mod raw;
+pub mod session;
 pub mod shapes;
 #[cfg(unix)]
 pub mod store;
