@@ -5,6 +5,7 @@
 //!   ends by an audit of its events.
 //! - [`spawner`]: child processes of a virtual system, on that clock, with books that no real
 //!   system keeps.
+//! - `bodies`, a feature of that name: what every host of session bodies must run alike.
 //! - [`store`]: a disk in memory that processes share and outlive, stores that fail on demand, and
 //!   a small machine that decides over any store.
 //!
@@ -15,6 +16,8 @@
 //! the kit was built with.
 
 pub mod audit;
+#[cfg(feature = "bodies")]
+pub mod bodies;
 pub mod sim;
 pub mod spawner;
 pub mod store;

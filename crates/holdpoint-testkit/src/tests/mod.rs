@@ -6,6 +6,8 @@ mod audit_holds;
 mod audit_schedule;
 mod audit_session;
 mod audit_tasks;
+#[cfg(feature = "bodies")]
+mod bodies;
 mod sim;
 mod sim_graph;
 mod sim_process;
