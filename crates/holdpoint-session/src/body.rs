@@ -187,7 +187,6 @@ impl<O> Spawn<O> {
         }
         let (body, key) = (Arc::clone(&spec.body), spec.key.clone());
         match self.shared.spawn(spec, launch) {
-            Ok(Spawned::Found(id)) => Poll::Ready(Ok(Made::Known(id))),
             Ok(Spawned::Here(session, Shown::Now)) => Poll::Ready(Ok(Made::Here(session))),
             Ok(Spawned::Here(_, shown)) => self.wait(key, body, async move { shown.wait().await }),
             Ok(Spawned::Stored { appended, is_queued }) => {

@@ -84,18 +84,31 @@ impl Shared {
         if retries {
             session.plan_again()?.wait().await.map_err(of_append)?;
         }
+        match self.start_admitted(session)? {
+            Some(shown) => shown.wait().await.map_err(of_append),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts a session of this process, where there is a place for it now.
+    fn start_admitted(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+    ) -> Result<Option<Shown>, ResumeError> {
+        let _starting = self.starting();
+        if let Some(cause) = self.closing() {
+            return Err(ResumeError::ShuttingDown(cause));
+        }
         match self.admission().ask_live(session.id) {
             Admitted::Now => {}
-            Admitted::Later => return Ok(()),
+            Admitted::Later => return Ok(None),
             Admitted::Refused { limit } => return Err(ResumeError::TooManyLive { limit }),
         }
-        match self.start_here(session, true) {
-            Ok(shown) => shown.wait().await.map_err(of_append),
-            Err(error) => {
-                self.live_is_over();
-                Err(error)
-            }
+        let started = self.start_here(session, true);
+        if started.is_err() {
+            self.live_is_over();
         }
+        started.map(Some)
     }
 
     /// Starts a session of the store that has got its place. Whether it wanted it.
@@ -111,6 +124,10 @@ impl Shared {
         has_place: bool,
     ) -> Result<Shown, ResumeError> {
         let Some(store) = self.store.clone() else { return Err(ResumeError::NotFound(id)) };
+        let starting = self.starting();
+        if let Some(cause) = self.closing() {
+            return Err(ResumeError::ShuttingDown(cause));
+        }
         let mut loaded = load(self, id)?;
         let state = loaded.machine.session().state().name();
         if loaded.is_owned() {
@@ -193,7 +210,7 @@ impl Shared {
             self.insert(Arc::clone(&session));
         }
         drop(store);
-        self.run(&session, body);
+        self.run(&session, body, starting);
         Ok(shown)
     }
 
@@ -420,6 +437,10 @@ impl Session {
         let now = self.clock().now();
         let mut effects = Effects::default();
         let mut state = self.lock();
+        if self.shared.get(self.id).is_none() {
+            // Collected since it was found.
+            return Err(ResumeError::NotFound(self.id));
+        }
         let retried = self.decide(&mut state, now, Input::Retry, &mut effects);
         drop(state);
         effects.carry_out(self);

@@ -11,7 +11,7 @@
 //! # Locks
 //! The shards of the map, the admission, the list of the ended, the bodies and the keys each have a
 //! lock of their own. Under that of the keys a session may be made; under any other no lock is
-//! taken. The admission may be asked under a session's lock.
+//! taken. The map and the admission may be asked under a session's lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -196,9 +196,11 @@ impl Shared {
         is_first
     }
 
-    /// A body is about to run.
-    pub(crate) fn body_starts(&self) {
+    /// A body is about to run. Who starts one says so, and looks then whether the registry goes
+    /// down: so either that is seen here, or the body is waited for there.
+    pub(crate) fn starting(&self) -> Starting<'_> {
         self.ended().running += 1;
+        Starting(self)
     }
 
     /// A body runs no more. Whoever waits for the last one is told.
@@ -221,6 +223,23 @@ impl Shared {
         ended.news.take(&mut wakes);
         drop(ended);
         wakes.wake();
+    }
+}
+
+/// A body that counts as running already, unless nothing comes of it.
+#[must_use = "dropped, it does not run"]
+pub(crate) struct Starting<'a>(&'a Shared);
+
+impl Starting<'_> {
+    /// It has a task, which will say when it is over.
+    pub(crate) fn runs(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.body_is_over();
     }
 }
 
@@ -253,14 +272,15 @@ impl Shared {
         let state = session.lock();
         let has_ended = state.shown().state().is_terminal() && state.ended_at == at;
         let key = state.known_rare().and_then(|rare| rare.key.clone());
-        drop(state);
         if has_ended {
+            // Under its lock: it is tried again before that, or not at all.
             self.forget(session);
-            if let Some(key) = key {
-                let mut keys = self.keys();
-                if keys.get(&key) == Some(&session.id) {
-                    keys.remove(&key);
-                }
+        }
+        drop(state);
+        if has_ended && let Some(key) = key {
+            let mut keys = self.keys();
+            if keys.get(&key) == Some(&session.id) {
+                keys.remove(&key);
             }
         }
         has_ended

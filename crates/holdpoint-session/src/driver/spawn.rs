@@ -22,7 +22,7 @@ use super::random;
 use super::recorded::Recorded;
 use super::rt;
 use super::session::{Effects, Launch, LaunchError, Session, Shown};
-use super::shared::Shared;
+use super::shared::{Shared, Starting};
 use super::task::BodyTask;
 use crate::error::{ResumeError, SpawnError};
 use crate::machine::{Input, Machine, TimeLimits};
@@ -47,12 +47,10 @@ pub(crate) struct Spec {
 
 /// A session that was made, or found by its key.
 pub(crate) enum Spawned {
-    /// It is in this process.
+    /// It is in this process, perhaps since long.
     Here(Arc<Session>, Shown),
     /// It is in the store alone, Planned. A queued one is to be enqueued when it is there.
     Stored { appended: Appended, is_queued: bool },
-    /// It was there before.
-    Found(SessionId),
 }
 
 impl Spec {
@@ -68,7 +66,7 @@ impl Spawned {
     pub(crate) fn shown(self) -> Shown {
         match self {
             Self::Here(_, shown) => shown,
-            Self::Stored { .. } | Self::Found(_) => Shown::Now,
+            Self::Stored { .. } => Shown::Now,
         }
     }
 }
@@ -80,19 +78,20 @@ impl Shared {
         spec: Spec,
         launch: Box<dyn Launch>,
     ) -> Result<Spawned, SpawnError> {
+        let starting = spec.starts.then(|| self.starting());
         if let Some(cause) = self.closing() {
             return Err(SpawnError::ShuttingDown(cause));
         }
         if spec.starts && !rt::is_here() {
             return Err(SpawnError::NoRuntime);
         }
-        let Some(key) = spec.key.clone() else { return self.spawn_new(spec, launch) };
+        let Some(key) = spec.key.clone() else { return self.spawn_new(spec, launch, starting) };
         if key.is_empty() || key.len() > MAX_KEY {
             return Err(SpawnError::Key { len: key.len() });
         }
         if self.is_durable {
             // The store knows all keys, also those of other processes: it decides.
-            return self.spawn_new(spec, launch);
+            return self.spawn_new(spec, launch, starting);
         }
         // Held until the session is there: who comes with the same key waits for it.
         let mut keys = self.keys();
@@ -101,13 +100,13 @@ impl Shared {
         {
             let body = Arc::clone(&found.body);
             return if body == spec.body {
-                Ok(Spawned::Found(*id))
+                Ok(Spawned::Here(found, Shown::Now))
             } else {
                 Err(SpawnError::KeyOfAnother { key, session: *id, body })
             };
         }
         let id = spec.id;
-        let spawned = self.spawn_new(spec, launch)?;
+        let spawned = self.spawn_new(spec, launch, starting)?;
         keys.insert(key, id);
         Ok(spawned)
     }
@@ -116,6 +115,7 @@ impl Shared {
         self: &Arc<Self>,
         spec: Spec,
         launch: Box<dyn Launch>,
+        starting: Option<Starting<'_>>,
     ) -> Result<Spawned, SpawnError> {
         let mut place = Place::None;
         if spec.starts && spec.parent.is_none() {
@@ -133,10 +133,10 @@ impl Shared {
         }
         let (spawned, body) = made?;
         if let Spawned::Here(session, _) = &spawned {
-            match body {
-                Some(body) => {
+            match body.zip(starting) {
+                Some((body, starting)) => {
                     session.lock().has_live_place = place == Place::Taken;
-                    self.run(session, body);
+                    self.run(session, body, starting);
                 }
                 None if place == Place::Later => self.enqueue(session.id),
                 None => {}
@@ -235,8 +235,13 @@ impl Shared {
     }
 
     /// Runs the body of a session that was just claimed.
-    pub(crate) fn run(self: &Arc<Self>, session: &Arc<Session>, body: BodyFuture) {
-        self.body_starts();
+    pub(crate) fn run(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        body: BodyFuture,
+        starting: Starting<'_>,
+    ) {
+        starting.runs();
         let span = tracing::info_span!("session", id = %session.id, body = %session.body);
         // Where the runtime is going down the task is dropped, and lets go of its session.
         rt::spawn(BodyTask::new(Arc::clone(session), body, span));
@@ -283,6 +288,7 @@ impl Shared {
         if !rt::is_here() {
             return Err(ResumeError::NoRuntime);
         }
+        let starting = self.starting();
         let now = self.clock.now();
         let mut effects = Effects::default();
         let body = launch_again(session)?;
@@ -300,7 +306,7 @@ impl Shared {
         let shown = session.commit(&mut state, before, Change::new(now, claimed), &mut effects);
         drop(state);
         effects.carry_out(session);
-        self.run(session, body);
+        self.run(session, body, starting);
         Ok(shown)
     }
 }

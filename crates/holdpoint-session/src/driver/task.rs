@@ -64,6 +64,8 @@ impl BodyTask {
 
     /// One life: until the body has ended and all of it is shown, or the session is given away.
     fn live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Before it looks at anything: what is decided or ordered after the look wakes it.
+        self.session.follow(cx.waker());
         for _ in 0..TURNS {
             if self.session.show_acknowledged(cx).is_err() {
                 self.drop_body();
@@ -107,10 +109,7 @@ impl BodyTask {
     /// Polls a body whose results are not recorded. Whether there is more to do at once.
     fn poll_direct(&mut self, cx: &mut Context<'_>) -> bool {
         match self.poll_body(cx) {
-            Polled::Waits => {
-                self.session.follow(cx.waker());
-                self.tick_if_due(cx)
-            }
+            Polled::Waits => self.tick_if_due(cx),
             polled => {
                 self.end(polled);
                 true
@@ -122,7 +121,6 @@ impl BodyTask {
     /// do at once.
     fn turn(&mut self, waker: &Arc<TurnWaker>, cx: &mut Context<'_>) -> bool {
         waker.follow(cx.waker());
-        self.session.follow(cx.waker());
         // A turn is over when the body has not woken itself in its last poll. Effects may be woken
         // all the time: they are polled when there is nothing to give.
         if !waker.is_in_turn() && !self.begin_turn() && !waker.is_woken() {

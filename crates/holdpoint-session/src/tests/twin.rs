@@ -27,8 +27,8 @@ mod stored;
 #[path = "../verify.rs"]
 mod verify;
 
-/// All tasks of a schedule share one thread, and a lock is where they switch: each finds the mark of
-/// its own body again.
+/// All tasks of a schedule share one thread, and a lock is where they switch, or where one is
+/// spawned: each finds the mark of its own body again.
 mod sync {
     use std::ops::{Deref, DerefMut};
     use std::sync::{LockResult, PoisonError};
@@ -82,11 +82,14 @@ mod rt {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use holdpoint_core::body::Mark;
     use holdpoint_core::store::{Completer, Ticket, ticket};
     use holdpoint_core::{Clock, Monotonic};
 
     pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mark = Mark::keep();
         drop(shuttle::future::spawn(task));
+        mark.restore();
         true
     }
 
