@@ -175,14 +175,6 @@ impl SessionHandle {
         self.here().is_some()
     }
 
-    /// Waits for anything to happen in the store; `false` where nothing will.
-    pub(crate) async fn changed(&self) -> bool {
-        match &self.shared.store {
-            Some(store) => store.changes().changed().await,
-            None => false,
-        }
-    }
-
     /// Where the session stands.
     ///
     /// # Errors

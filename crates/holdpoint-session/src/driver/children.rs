@@ -103,13 +103,22 @@ impl Shared {
         if is_detached {
             return Ok(format!("\"{child}\""));
         }
+        // From before the first look: what happens between two looks is not missed.
+        let mut news = self.store.as_ref().map(|store| store.changes());
         let handle = SessionHandle::new(Arc::clone(self), child);
         loop {
             match handle.ended().await {
                 Ok(outcome) => return result_of(&handle, outcome),
                 // It is resumed as its parent was, or by whoever finds it.
                 Err(RunError::Suspended(_)) => {
-                    if handle.resume().await.is_err() && !handle.changed().await {
+                    if handle.resume().await.is_ok() {
+                        continue;
+                    }
+                    let has_changed = match &mut news {
+                        Some(news) => news.changed().await,
+                        None => false,
+                    };
+                    if !has_changed {
                         return Err(failed("it is suspended and cannot be resumed", true));
                     }
                 }
