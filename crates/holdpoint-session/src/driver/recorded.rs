@@ -90,7 +90,9 @@ pub(crate) struct Secret {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Delay(OpId),
-    Sleep(OpKey),
+    /// With the time that the journal has for it: of those that fell due while nobody was up, the
+    /// one that was due first is over first.
+    Sleep(Timestamp, OpKey),
 }
 
 /// What comes next for the body.
@@ -378,10 +380,10 @@ impl Recorded {
         keys
     }
 
-    /// A sleep is over at this time.
-    pub(crate) fn set_sleep(&mut self, key: OpKey, at: Monotonic) {
+    /// A sleep is over at this time, and was due at that one.
+    pub(crate) fn set_sleep(&mut self, key: OpKey, at: Monotonic, due: Timestamp) {
         self.sleeps.insert(key.clone(), at);
-        self.timers.push(Reverse((at, Timer::Sleep(key))));
+        self.timers.push(Reverse((at, Timer::Sleep(due, key))));
     }
 
     /// When the next operation is over by itself.
@@ -404,7 +406,7 @@ impl Recorded {
                         wakes.extend(self.table.deliver_delay(id));
                     }
                 }
-                Timer::Sleep(key) => {
+                Timer::Sleep(_, key) => {
                     if self.sleeps.get(&key) == Some(&at) {
                         self.sleeps.remove(&key);
                         due.push(key);
@@ -422,7 +424,7 @@ impl Recorded {
         let (delays, sleeps) = (&self.delays, &self.sleeps);
         let lives = |at: Monotonic, timer: &Timer| match timer {
             Timer::Delay(id) => delays.get(id) == Some(&at),
-            Timer::Sleep(key) => sleeps.get(key) == Some(&at),
+            Timer::Sleep(_, key) => sleeps.get(key) == Some(&at),
         };
         while self.timers.peek().is_some_and(|Reverse((at, timer))| !lives(*at, timer)) {
             self.timers.pop();

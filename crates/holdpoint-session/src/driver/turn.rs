@@ -162,19 +162,20 @@ impl Session {
                 }
             }
             Open::Sleep(time) => {
-                let left = match earlier {
-                    Some(What::Due(due)) => due.as_micros().saturating_sub(now.wall.as_micros()),
+                let due = match earlier {
+                    Some(What::Due(due)) => due,
                     _ => {
                         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
                         let due = now.wall.as_micros().saturating_add(micros);
                         let due = Timestamp::from_micros(due);
                         open_entry(change, &key, What::Due(due));
-                        micros
+                        due
                     }
                 };
+                let left = due.as_micros().saturating_sub(now.wall.as_micros());
                 // Never longer than the body asked for, whatever the wall clock did meanwhile.
                 let left = Duration::from_micros(left).min(time);
-                recorded.set_sleep(key, now.monotonic + left);
+                recorded.set_sleep(key, now.monotonic + left, due);
             }
             Open::Child(spec) => {
                 let child = match earlier {

@@ -11,13 +11,14 @@ use std::time::Duration;
 use holdpoint_core::event::EventKind;
 use holdpoint_core::session::{FailureCause, QuestionId, SessionState, SuspendCause};
 use holdpoint_core::store::Store;
-use holdpoint_core::{Retryable, SessionId};
+use holdpoint_core::{Clock, Retryable, SessionId};
 use holdpoint_testkit::bodies::{Asked, End, Host, Ledger};
 use holdpoint_testkit::sim::Random;
 use holdpoint_testkit::store::{Faults, FaultyStore, VirtualDisk};
 use serde_json::Value;
 
 use crate::driver::Flaw;
+use crate::tests::rules::Steps;
 use crate::{Answers, Body, Observed, Outcome, SessionContext, Sessions, SessionsBuilder, Since};
 
 /// A life of a process: its registry, with the bodies of the cases.
@@ -129,6 +130,7 @@ pub(crate) struct Cut {
     left: usize,
     /// How often the process was lost.
     pub(crate) losses: usize,
+    clock: Arc<Steps>,
     store: Arc<FaultyStore>,
     life: Life,
 }
@@ -142,7 +144,8 @@ impl Cut {
     ) -> Self {
         let disk = VirtualDisk::new();
         let store = disk.open();
-        let life = begin(&store, ledger, flaw).await;
+        let clock = Steps::new();
+        let life = begin(&store, ledger, flaw, &clock).await;
         let mut cut = Self {
             disk,
             ledger: ledger.clone(),
@@ -151,6 +154,7 @@ impl Cut {
             lives: lives.iter().copied().collect(),
             left: 0,
             losses: 0,
+            clock,
             store,
             life,
         };
@@ -162,13 +166,19 @@ impl Cut {
     async fn come_up(&mut self) {
         loop {
             self.store = self.disk.open_with(Faults::none().delay_all());
-            self.life = begin(&self.store, &self.ledger, self.flaw).await;
+            self.life = begin(&self.store, &self.ledger, self.flaw, &self.clock).await;
             self.left = self.lives.pop_front().unwrap_or(usize::MAX);
             let sessions = self.life.sessions.clone();
             if self.drive(async move { sessions.recover().await }).await.is_some() {
                 return;
             }
+            self.is_down().await;
         }
+    }
+
+    /// Nobody is up for a while, in which sleeps may fall due.
+    async fn is_down(&mut self) {
+        tokio::time::sleep(self.random.millis(100)).await;
     }
 
     /// Waits for something while writes are acknowledged, one or some at a time; none where the
@@ -207,15 +217,22 @@ impl Cut {
     async fn done<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
         let done = self.drive(what).await;
         if done.is_none() {
+            self.is_down().await;
             self.come_up().await;
         }
         done
     }
 }
 
-async fn begin(store: &Arc<FaultyStore>, ledger: &Ledger, flaw: Option<Flaw>) -> Life {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Life::begin(ledger, Sessions::builder().store(store).flaw(flaw)).await
+async fn begin(
+    store: &Arc<FaultyStore>,
+    ledger: &Ledger,
+    flaw: Option<Flaw>,
+    clock: &Arc<Steps>,
+) -> Life {
+    let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =
+        (Arc::clone(store) as _, Arc::clone(clock) as _);
+    Life::begin(ledger, Sessions::builder().store(store).clock(clock).flaw(flaw)).await
 }
 
 impl Host for Cut {
