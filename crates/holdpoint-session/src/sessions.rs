@@ -419,6 +419,7 @@ impl Drop for Guard {
         if self.shared.closing().is_none() {
             begin_shutdown(&self.shared);
         }
+        self.shared.abandon();
     }
 }
 

@@ -80,6 +80,7 @@ impl Session {
             .handle(now, Input::Cancel(cause))
             .map_err(|refused| CancelError::Ended { state: refused.state })?;
         let mut change = Change::new(now, transition);
+        change.is_told = true;
         if !was_asked {
             tell_of_cancel(state, &mut change);
         }
@@ -207,7 +208,8 @@ impl Session {
         drop(state);
         if has_ended {
             session.has_ended();
-        } else if session.is_recorded {
+        }
+        if shared.is_abandoned() || !has_ended && session.is_recorded {
             shared.forget(session);
         }
         effects.carry_out(session);

@@ -52,6 +52,8 @@ pub(crate) struct Change {
     pub(crate) deliveries: Deliveries,
     /// Nobody waits for it: it rides with the next commit.
     pub(crate) is_note: bool,
+    /// Somebody is told that it was taken: not before all that was decided earlier is shown.
+    pub(crate) is_told: bool,
     /// Somebody takes the session.
     pub(crate) is_claim: bool,
     /// The owner lets go.
@@ -112,6 +114,7 @@ impl Change {
             journal: Vec::new(),
             deliveries: Deliveries::default(),
             is_note: false,
+            is_told: false,
             is_claim: false,
             is_release: false,
             children: Vec::new(),
@@ -122,6 +125,7 @@ impl Change {
         self.transition.is_empty()
             && self.journal.is_empty()
             && self.deliveries.first.is_none()
+            && !self.is_told
             && !self.is_claim
             && !self.is_release
             && self.children.is_empty()

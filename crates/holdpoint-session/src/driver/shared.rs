@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     keys: Mutex<HashMap<Arc<str>, SessionId>>,
     closing: Mutex<Option<CancelInfo>>,
     is_closing: AtomicBool,
+    /// Nobody can ask for a session any more, but for those who hold one.
+    is_abandoned: AtomicBool,
 }
 
 /// Sessions that have ended, the first one first, and who waits for the next.
@@ -97,6 +99,7 @@ impl Shared {
             keys: Mutex::default(),
             closing: Mutex::default(),
             is_closing: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
         }
     }
 
@@ -173,6 +176,21 @@ impl Shared {
             shard.remove(&session.id);
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// The last of those who could ask for a session is gone. Sessions and what they share hold
+    /// each other, so those that run no more are let go, and the others when they are over.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+        for session in self.all() {
+            if !session.is_running() {
+                self.forget(&session);
+            }
+        }
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     pub(crate) fn keys(&self) -> MutexGuard<'_, HashMap<Arc<str>, SessionId>> {
