@@ -178,7 +178,7 @@ fn sess_016_who_is_broken_off_or_ends_just_then_has_one_outcome() {
         match outcome {
             Outcome::Done(_) => {}
             Outcome::Cancelled(_) => {
-                assert!(report.aborted.is_empty() || report.aborted == [run.id()])
+                assert!(report.aborted.is_empty() || report.aborted == [run.id()]);
             }
             other => panic!("{other:?}"),
         }
