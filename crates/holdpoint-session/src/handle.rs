@@ -324,16 +324,17 @@ impl SessionHandle {
     /// # Cancel safety
     /// As [`answer`](Self::answer).
     pub async fn answer_all(&self, answers: Answers) -> Result<Vec<QuestionId>, AnswerError> {
-        let given = answers.given()?;
+        let mut given = answers.given()?;
         if given.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(session) = self.here() else {
-            return stored::answer(&self.shared, self.id, given).await;
-        };
-        let (shown, still_open) = session.answer(given)?;
-        shown.wait().await.map_err(AnswerError::Store)?;
-        Ok(still_open)
+        if let Some(session) = self.here()
+            && let Some((shown, still_open)) = session.answer(&mut given)?
+        {
+            shown.wait().await.map_err(AnswerError::Store)?;
+            return Ok(still_open);
+        }
+        stored::answer(&self.shared, self.id, given).await
     }
 
     /// Asks the session to stop (SESS-007). The first cause is kept; asking again changes nothing.
@@ -359,10 +360,12 @@ impl SessionHandle {
         text: impl Into<Arc<str>>,
     ) -> Result<(), CancelError> {
         let cause = fitting_cause(CancelInfo::new(code, text, self.shared.clock.now().wall));
-        match self.here() {
-            Some(session) => session.cancel(cause)?.wait().await.map_err(CancelError::Store),
-            None => stored::cancel(&self.shared, self.id, cause).await,
+        if let Some(session) = self.here()
+            && let Some(shown) = session.cancel(cause.clone())?
+        {
+            return shown.wait().await.map_err(CancelError::Store);
         }
+        stored::cancel(&self.shared, self.id, cause).await
     }
 
     /// Lets a session go on that nobody runs: a Planned or Suspended one, or one that is Paused
@@ -398,6 +401,22 @@ impl SessionHandle {
 /// Reads an output that was recorded.
 pub(crate) fn decode<O: DeserializeOwned>(text: &str) -> Result<O, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Waits until the store says of a session that was let go of that it was.
+pub(crate) async fn let_go(session: &Session) {
+    let mut place = Leaves { session, place: Place::default() };
+    poll_fn(|cx| {
+        let mut state = session.lock();
+        if state.is_left() || !state.is_let_go() {
+            return Poll::Ready(());
+        }
+        let replaced = state.watch().changed.register(&mut place.place, cx.waker());
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Takes a waiter out when it goes.

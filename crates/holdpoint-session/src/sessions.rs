@@ -302,7 +302,7 @@ fn begin_shutdown(shared: &Arc<Shared>) -> CancelInfo {
             session.order(Orders::Suspend(SuspendCause::Shutdown));
         } else if session.is_running() || queued.binary_search(&session.id).is_ok() {
             // Refused where it has just ended.
-            if let Ok(shown) = session.cancel(cause.clone()) {
+            if let Ok(Some(shown)) = session.cancel(cause.clone()) {
                 shown.forget();
             }
         }

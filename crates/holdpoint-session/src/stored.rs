@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::driver::{
     About, Change, Done, Given, Kept, Link, Record, Shared, Shown, check_open, open_questions,
 };
+use super::handle::let_go;
 use super::rt;
 use crate::error::{AnswerError, CancelError, GetError, RemoteError, SpawnError};
 use crate::machine::{Answered, Input, Machine};
@@ -188,13 +189,15 @@ enum Tried<T> {
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     id: SessionId,
-    given: Vec<Given>,
+    mut given: Vec<Given>,
 ) -> Result<Vec<QuestionId>, AnswerError> {
     for _ in 0..TRIES {
-        if let Some(session) = shared.get(id) {
-            let (shown, still_open) = session.answer(given)?;
-            shown.wait().await.map_err(AnswerError::Store)?;
-            return Ok(still_open);
+        if let Some(session) = shared.get(id).filter(|session| !session.has_left()) {
+            if let Some((shown, still_open)) = session.answer(&mut given)? {
+                shown.wait().await.map_err(AnswerError::Store)?;
+                return Ok(still_open);
+            }
+            let_go(&session).await;
         }
         let loaded = load(shared, id).map_err(AnswerError::from)?;
         let tried = if loaded.is_owned() {
@@ -272,8 +275,11 @@ pub(crate) async fn cancel(
     cause: CancelInfo,
 ) -> Result<(), CancelError> {
     for _ in 0..TRIES {
-        if let Some(session) = shared.get(id) {
-            return session.cancel(cause)?.wait().await.map_err(CancelError::Store);
+        if let Some(session) = shared.get(id).filter(|session| !session.has_left()) {
+            if let Some(shown) = session.cancel(cause.clone())? {
+                return shown.wait().await.map_err(CancelError::Store);
+            }
+            let_go(&session).await;
         }
         let loaded = load(shared, id).map_err(CancelError::from)?;
         let tried = if loaded.is_owned() {
@@ -383,14 +389,14 @@ impl Responder for Desk {
         };
         let decided = match serde_json::from_slice::<Request>(request) {
             Ok(Request::Answer(answers)) => {
-                let given = answers.into_iter().map(Given::from).collect();
-                match session.answer(given) {
-                    Ok((shown, open)) => Ok((shown, Answer::StillOpen(open))),
+                let mut given = answers.into_iter().map(Given::from).collect();
+                match session.answer(&mut given) {
+                    Ok(taken) => Ok(taken.map(|(shown, open)| (shown, Answer::StillOpen(open)))),
                     Err(error) => Err(Answer::from(&error)),
                 }
             }
             Ok(Request::Cancel(cause)) => match session.cancel(cause) {
-                Ok(shown) => Ok((shown, Answer::Cancelled)),
+                Ok(taken) => Ok(taken.map(|shown| (shown, Answer::Cancelled))),
                 Err(CancelError::Ended { state }) => Err(Answer::Ended(state)),
                 Err(error) => Err(Answer::Refused(error.to_string().into())),
             },
@@ -398,8 +404,12 @@ impl Responder for Desk {
         };
         match decided {
             Err(refusal) => send(&refusal, reply),
-            Ok((Shown::Now, answer)) => send(&answer, reply),
-            Ok((shown, answer)) => self.runtime.spawn(async move {
+            Ok(None) => self.runtime.spawn(async move {
+                let_go(&session).await;
+                drop(reply);
+            }),
+            Ok(Some((Shown::Now, answer))) => send(&answer, reply),
+            Ok(Some((shown, answer))) => self.runtime.spawn(async move {
                 match shown.wait().await {
                     Ok(()) => send(&answer, reply),
                     Err(error) => send(&Answer::Refused(error.to_string().into()), reply),

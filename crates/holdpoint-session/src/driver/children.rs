@@ -156,16 +156,19 @@ impl Shared {
     pub(crate) fn stop_child(self: &Arc<Self>, child: SessionId) {
         let text = "its parent does not wait for it any more";
         let cause = CancelInfo::new(CancelCode::Parent, text, self.clock.now().wall);
-        // Refused where it has ended.
         if let Some(session) = self.get(child) {
             let goes_its_way = |link: &Link| link.about.parent.is_none();
             if session.lock().link.as_deref().is_some_and(goes_its_way) {
                 return;
             }
-            if let Ok(shown) = session.cancel(cause) {
-                shown.forget();
+            match session.cancel(cause.clone()) {
+                Ok(None) => {}
+                Ok(Some(shown)) => return shown.forget(),
+                // It has ended.
+                Err(_) => return,
             }
-        } else if self.is_durable {
+        }
+        if self.is_durable {
             let shared = Arc::clone(self);
             rt::spawn(async move {
                 if stored::load(&shared, child).is_ok_and(|loaded| loaded.about.parent.is_some()) {

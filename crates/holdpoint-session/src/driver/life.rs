@@ -30,11 +30,12 @@ pub(crate) struct Given {
 }
 
 impl Session {
-    /// Answers open questions: all of these, or none (SESS-004). Says what is still open.
+    /// Answers open questions: all of these, or none (SESS-004). Says what is still open; none
+    /// where the session was let go of, and then the answers are still there.
     pub(crate) fn answer(
         &self,
-        given: Vec<Given>,
-    ) -> Result<(Shown, Vec<QuestionId>), AnswerError> {
+        given: &mut Vec<Given>,
+    ) -> Result<Option<(Shown, Vec<QuestionId>)>, AnswerError> {
         let now = self.clock().now();
         let mut effects = Effects::default();
         let mut guard = self.lock();
@@ -42,8 +43,11 @@ impl Session {
         if let Some(lost) = state.lost() {
             return Err(AnswerError::Store(lost.clone()));
         }
-        check_open(&state.machine, &given)?;
-        check_secret(state, &given)?;
+        if state.is_let_go() {
+            return Ok(None);
+        }
+        check_open(&state.machine, given)?;
+        check_secret(state, given)?;
         let secrets: Vec<bool> =
             given.iter().map(|given| given.is_secret(&state.machine)).collect();
         let before = state.before();
@@ -53,24 +57,28 @@ impl Session {
             .handle(now, Input::Answer(&answered))
             .map_err(|refused| AnswerError::NothingOpen { state: refused.state })?;
         let mut change = Change::new(now, transition);
-        for (answer, is_secret) in given.into_iter().zip(secrets) {
+        for (answer, is_secret) in std::mem::take(given).into_iter().zip(secrets) {
             give(state, answer, is_secret, &mut change);
         }
         let still_open = open_questions(&state.machine);
         let shown = self.commit(state, before, change, &mut effects);
         drop(guard);
         effects.carry_out(self);
-        Ok((shown, still_open))
+        Ok(Some((shown, still_open)))
     }
 
-    /// Asks for the end. Taken without effect where that was done before.
-    pub(crate) fn cancel(&self, cause: CancelInfo) -> Result<Shown, CancelError> {
+    /// Asks for the end. Taken without effect where that was done before; none where the session
+    /// was let go of.
+    pub(crate) fn cancel(&self, cause: CancelInfo) -> Result<Option<Shown>, CancelError> {
         let now = self.clock().now();
         let mut effects = Effects::default();
         let mut guard = self.lock();
         let state = &mut *guard;
         if let Some(lost) = state.lost() {
             return Err(CancelError::Store(lost.clone()));
+        }
+        if state.is_let_go() {
+            return Ok(None);
         }
         let was_asked = state.machine.session().cancel_requested().is_some();
         let had_ended = state.machine.session().state().is_terminal();
@@ -91,7 +99,7 @@ impl Session {
         if has_ended {
             self.has_ended();
         }
-        Ok(shown)
+        Ok(Some(shown))
     }
 
     /// The body is over: it returned, or panicked.
@@ -231,7 +239,7 @@ impl Session {
         let Some(cause) = self.shared.closing() else { return };
         if self.is_recorded {
             self.order(Orders::Suspend(SuspendCause::Shutdown));
-        } else if let Ok(shown) = self.cancel(cause) {
+        } else if let Ok(Some(shown)) = self.cancel(cause) {
             shown.forget();
         }
     }

@@ -490,6 +490,12 @@ impl State {
         self.has_left || self.lost().is_some()
     }
 
+    /// Whether it was let go of: the store, which is told or about to be, has the next word.
+    pub(crate) fn is_let_go(&self) -> bool {
+        let session = self.machine.session();
+        self.recorded.is_some() && session.owner().is_none() && !session.state().is_terminal()
+    }
+
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }

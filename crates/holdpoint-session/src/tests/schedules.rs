@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use holdpoint_testkit::store::{Faults, VirtualDisk};
+use holdpoint_testkit::store::{Faults, FaultyStore, VirtualDisk};
 use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
@@ -44,11 +44,14 @@ fn everywhere(test: impl Fn(SessionsBuilder) + Send + Sync + 'static) {
     let (in_memory, stored) = (Arc::clone(&test), Arc::clone(&test));
     explore(move || in_memory(Sessions::builder()));
     explore(move || stored(Sessions::builder().store(VirtualDisk::new().open())));
-    explore(move || slowly(&*test));
+    explore(move || {
+        slowly(&VirtualDisk::new(), |store| test(Sessions::builder().store(store)));
+    });
 }
 
-fn slowly(test: impl Fn(SessionsBuilder)) {
-    let store = VirtualDisk::new().open_with(Faults::none().delay_all());
+/// A process whose store takes its time.
+fn slowly(disk: &VirtualDisk, test: impl FnOnce(Arc<FaultyStore>)) {
+    let store = disk.open_with(Faults::none().delay_all());
     let is_over = Arc::new(AtomicBool::new(false));
     let disk = {
         let (store, is_over) = (Arc::clone(&store), Arc::clone(&is_over));
@@ -59,7 +62,7 @@ fn slowly(test: impl Fn(SessionsBuilder)) {
             }
         })
     };
-    test(Sessions::builder().store(store));
+    test(store);
     is_over.store(true, Ordering::SeqCst);
     disk.join().unwrap();
 }

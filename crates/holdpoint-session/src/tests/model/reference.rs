@@ -820,7 +820,15 @@ impl Model {
             due && cur.res.is_none()
         });
         let is_durable = self.is_durable;
-        for key in keys {
+        // Those that fell due while nobody was up come in the order in which they were due.
+        let due = |cur: &Cur| match &cur.what {
+            What::Sleep { due, .. } => *due,
+            _ => None,
+        };
+        let mut keys: Vec<_> =
+            keys.into_iter().map(|key| (self.cur(s, key).and_then(|cur| due(cur)), key)).collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
             let Some(cur) = self.cur(s, key) else { continue };
             if is_durable {
                 // Not fired again.
@@ -1022,6 +1030,10 @@ impl Model {
                     Agenda::Detached(s, key) => {
                         let res = Res::Ok("detached".to_owned());
                         if self.is_durable {
+                            // Whether the body moves between two of a race is open.
+                            let is_next = |next: &Agenda| matches!(next, Agenda::Detach(of, ..) | Agenda::Detached(of, _) if *of == s);
+                            self.is_tied |=
+                                self.sessions[s].body.is_race && self.agenda.iter().any(is_next);
                             if self.cur(s, key).is_some() {
                                 self.record(s, Item::Done(key, res));
                                 self.run(s);

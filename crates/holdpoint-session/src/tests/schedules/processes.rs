@@ -53,12 +53,25 @@ fn store_007_of_two_processes_that_claim_a_session_one_runs_it() {
     });
 }
 
-/// Two processes that hear each other. Neither takes up anything by itself.
+/// A process that hears others, and takes up nothing by itself.
+fn process(store: Arc<dyn Store>) -> Sessions {
+    let builder = Sessions::builder().store(store).recovery(Recovery::Explicit);
+    block_on(builder.open()).unwrap()
+}
+
 fn two(disk: &VirtualDisk) -> [Sessions; 2] {
-    [(); 2].map(|()| {
-        let builder = Sessions::builder().store(disk.open()).recovery(Recovery::Explicit);
-        block_on(builder.open()).unwrap()
-    })
+    [(); 2].map(|()| process(disk.open()))
+}
+
+/// Two processes, the first of which has a store that acknowledges at once, or takes its time.
+fn explore_two(test: impl Fn([Sessions; 2]) + Send + Sync + 'static) {
+    let test = Arc::new(test);
+    let quickly = Arc::clone(&test);
+    explore(move || quickly(two(&VirtualDisk::new())));
+    explore(move || {
+        let disk = VirtualDisk::new();
+        slowly(&disk, |store| test([process(store), process(disk.open())]));
+    });
 }
 
 fn question(handle: &SessionHandle) -> holdpoint_core::session::QuestionId {
@@ -67,9 +80,7 @@ fn question(handle: &SessionHandle) -> holdpoint_core::session::QuestionId {
 
 #[test]
 fn sess_004_store_009_of_two_processes_that_answer_the_same_one_is_refused() {
-    explore(|| {
-        let disk = VirtualDisk::new();
-        let [owner, other] = two(&disk);
+    explore_two(|[owner, other]| {
         let run = ask(&owner, 1);
         let asked = question(&run);
         let far = other.get(run.id()).unwrap();
@@ -96,9 +107,7 @@ fn is_taken<T>(answered: Result<T, AnswerError>) -> bool {
 
 #[test]
 fn sess_007_se_3_store_009_a_cancel_from_another_process_that_meets_the_end_leaves_one_of_both() {
-    explore(|| {
-        let disk = VirtualDisk::new();
-        let [owner, other] = two(&disk);
+    explore_two(|[owner, other]| {
         let run = ask(&owner, 1);
         let asked = question(&run);
         let far = other.get(run.id()).unwrap();
@@ -118,9 +127,7 @@ fn sess_007_se_3_store_009_a_cancel_from_another_process_that_meets_the_end_leav
 
 #[test]
 fn sess_010_an_observer_in_another_process_misses_nothing() {
-    explore(|| {
-        let disk = VirtualDisk::new();
-        let [owner, other] = two(&disk);
+    explore_two(|[owner, other]| {
         let run = ask(&owner, 1);
         let far = other.get(run.id()).unwrap();
         let observer = thread::spawn(move || observe(&far, Since::Beginning, |_| {}));
@@ -136,9 +143,7 @@ fn sess_010_an_observer_in_another_process_misses_nothing() {
 /// The owner shuts down while another process answers, and then goes on with the session.
 #[test]
 fn sess_004_sess_016_store_009_an_answer_that_meets_the_handover_is_not_lost() {
-    explore(|| {
-        let disk = VirtualDisk::new();
-        let [owner, other] = two(&disk);
+    explore_two(|[owner, other]| {
         let run = ask(&owner, 2);
         let asked = question(&run);
         let _body = asks(&other);
@@ -165,7 +170,36 @@ fn sess_004_sess_016_store_009_an_answer_that_meets_the_handover_is_not_lost() {
     });
 }
 
-/// Two processes that spawn under one key.
+#[test]
+fn sess_007_sess_016_store_009_a_cancel_that_meets_the_handover_is_not_lost() {
+    explore_two(|[owner, other]| {
+        let run = ask(&owner, 1);
+        let asked = question(&run);
+        let far = other.get(run.id()).unwrap();
+        let canceller = thread::spawn(move || {
+            block_on(far.cancel("enough")).unwrap();
+            // The body was to hear of it, and does so when it goes on.
+            let _body = asks(&other);
+            while let Err(RunError::Suspended(_)) = block_on(far.ended()) {
+                assert!(far.snapshot().unwrap().cancel_requested.is_some());
+                block_on(far.resume()).unwrap();
+            }
+            assert!(matches!(agree(&far), Outcome::Cancelled(_)));
+            quiet(&other);
+        });
+        quiet(&owner);
+        // From the process that has just let go of it, too.
+        if let Err(refused) = block_on(run.answer(asked, true)) {
+            let is_over = matches!(
+                refused,
+                AnswerError::AlreadyCancelled(_) | AnswerError::NothingOpen { .. }
+            );
+            assert!(is_over, "{refused}");
+        }
+        canceller.join().unwrap();
+    });
+}
+
 #[test]
 fn sess_019_two_processes_with_the_same_key_have_the_same_session() {
     explore(|| {
