@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use holdpoint_core::session::{Question, QuestionId, SessionState, Usage};
+use holdpoint_core::store::Changes;
 use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -259,18 +260,21 @@ impl SessionHandle {
         let mut news = self.shared.store.as_ref().map(|store| store.changes());
         loop {
             let Some(session) = self.here() else {
+                let Some(news) = &mut news else { return Err(GetError::NotFound(self.id)) };
+                if matches!(self.state()?, SessionState::Suspended(_)) {
+                    let mut soon = Soon { handle: self, place: Place::default() };
+                    if !soon.is_left_alone(news).await || self.here().is_some() {
+                        continue;
+                    }
+                }
+                // A suspended one may have come to its end before it was known to be left alone.
                 if let Some(found) = pick(&self.state()?) {
                     return Ok(found);
                 }
-                match &mut news {
-                    Some(news) => {
-                        if news.changed().await {
-                            continue;
-                        }
-                        return Err(GetError::NotFound(self.id));
-                    }
-                    None => return Err(GetError::NotFound(self.id)),
+                if news.changed().await {
+                    continue;
                 }
+                return Err(GetError::NotFound(self.id));
             };
             let mut place = Leaves { session: &session, place: Place::default() };
             let found = poll_fn(|cx| {
@@ -417,6 +421,36 @@ pub(crate) async fn let_go(session: &Session) {
         Poll::Pending
     })
     .await;
+}
+
+/// Waits for a suspended session that may go on in this process.
+struct Soon<'a> {
+    handle: &'a SessionHandle,
+    place: Place,
+}
+
+impl Soon<'_> {
+    /// Whether nothing is under way that would let it go on; `false` where something was, and it is
+    /// to be looked at again.
+    async fn is_left_alone(&mut self, news: &mut Changes) -> bool {
+        let mut changed = pin!(news.changed());
+        let mut is_first = true;
+        poll_fn(|cx| {
+            if !self.handle.shared.may_go_on(self.handle.id, &mut self.place, cx.waker()) {
+                return Poll::Ready(is_first);
+            }
+            is_first = false;
+            // A store that will tell nothing more lets nothing go on either.
+            changed.as_mut().poll(cx).map(|will_tell| !will_tell)
+        })
+        .await
+    }
+}
+
+impl Drop for Soon<'_> {
+    fn drop(&mut self) {
+        self.handle.shared.awaits_no_more(self.place);
+    }
 }
 
 /// Takes a waiter out when it goes.

@@ -64,7 +64,10 @@ impl Shared {
         }
         match self.admission().ask_live(id) {
             Admitted::Now => {}
-            Admitted::Later => return Ok(()),
+            Admitted::Later => {
+                self.is_queued(id);
+                return Ok(());
+            }
             Admitted::Refused { limit } => return Err(ResumeError::TooManyLive { limit }),
         }
         match self.take_up(id, retries, true) {
@@ -113,7 +116,18 @@ impl Shared {
 
     /// Starts a session of the store that has got its place. Whether it wanted it.
     pub(crate) fn start_stored(self: &Arc<Self>, id: SessionId) -> bool {
-        self.take_up(id, false, true).is_ok()
+        let Ok(shown) = self.take_up(id, false, true) else {
+            self.is_queued_no_more(id);
+            return false;
+        };
+        let shared = Arc::clone(self);
+        // Until it is shown it is suspended for all others.
+        rt::spawn(async move {
+            // Where it is lost, its task says so.
+            let _lost = shown.wait().await;
+            shared.is_queued_no_more(id);
+        });
+        true
     }
 
     /// Claims a session of the store, and runs its body over its journal.
@@ -406,8 +420,15 @@ impl Shared {
         if goes_on && is_registered && self.options.recovery == Recovery::Automatic {
             // A child goes on when its parent does, and needs no place.
             let needs_place = loaded.about.parent.is_none();
-            if needs_place && self.admission().ask_live(*id) != Admitted::Now {
-                return None;
+            let admitted =
+                if needs_place { self.admission().ask_live(*id) } else { Admitted::Now };
+            match admitted {
+                Admitted::Now => {}
+                Admitted::Later => {
+                    self.is_queued(*id);
+                    return None;
+                }
+                Admitted::Refused { .. } => return None,
             }
             return match self.take_up(*id, false, needs_place) {
                 Ok(shown) => Some(Taken::Up(shown)),

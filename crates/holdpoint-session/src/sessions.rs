@@ -127,7 +127,9 @@ impl Sessions {
         let body = shared.bodies().register(name, version, body)?;
         if shared.is_durable && shared.options.recovery == Recovery::Automatic {
             let (shared, name) = (Arc::clone(shared), name.to_owned());
+            let search = shared.search();
             rt::spawn(async move {
+                let _search = search;
                 if let Err(error) = shared.recover(Some(&name)).await {
                     tracing::warn!(body = name, "what was left is not taken up: {error}");
                 }
@@ -297,6 +299,7 @@ fn begin_shutdown(shared: &Arc<Shared>) -> CancelInfo {
     shared.close(&cause);
     let mut queued = shared.admission().drain();
     queued.sort_unstable();
+    shared.nothing_is_awaited();
     for session in shared.all() {
         if session.is_recorded {
             session.order(Orders::Suspend(SuspendCause::Shutdown));
@@ -392,7 +395,9 @@ impl SessionsBuilder {
             store.respond(Arc::new(Desk::new(shared, runtime))).map_err(OpenError::Respond)?;
             if shared.is_durable {
                 let shared = Arc::clone(shared);
+                let search = shared.search();
                 rt::spawn(async move {
+                    let _search = search;
                     if let Err(error) = shared.recover(None).await {
                         tracing::warn!("what was left is not looked at: {error}");
                     }

@@ -13,7 +13,7 @@
 //! lock of their own. Under that of the keys a session may be made; under any other no lock is
 //! taken. The map and the admission may be asked under a session's lock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     len: AtomicUsize,
     admission: Mutex<Admission>,
     ended: Mutex<Ended>,
+    awaited: Mutex<Awaited>,
     keys: Mutex<HashMap<Arc<str>, SessionId>>,
     closing: Mutex<Option<CancelInfo>>,
     is_closing: AtomicBool,
@@ -73,6 +74,16 @@ pub(crate) struct Ended {
     /// How many bodies run.
     pub(crate) running: usize,
     pub(crate) quiet: Wakers,
+}
+
+/// Suspended sessions that this process is about to let go on, and who waits to know.
+#[derive(Debug, Default)]
+struct Awaited {
+    /// How many searches for what was left are under way.
+    searches: usize,
+    /// Those that have to wait for a place.
+    queued: HashSet<SessionId>,
+    news: Wakers,
 }
 
 impl Shared {
@@ -96,6 +107,7 @@ impl Shared {
             len: AtomicUsize::new(0),
             admission,
             ended: Mutex::default(),
+            awaited: Mutex::default(),
             keys: Mutex::default(),
             closing: Mutex::default(),
             is_closing: AtomicBool::new(false),
@@ -241,6 +253,68 @@ impl Shared {
         ended.news.take(&mut wakes);
         drop(ended);
         wakes.wake();
+    }
+}
+
+/// Suspended sessions that go on soon: who waits for one does not take it for left alone.
+impl Shared {
+    /// What was left is about to be looked for.
+    pub(crate) fn search(self: &Arc<Self>) -> Search {
+        lock(&self.awaited).searches += 1;
+        Search(Arc::clone(self))
+    }
+
+    /// A suspended session waits for a place.
+    pub(crate) fn is_queued(&self, id: SessionId) {
+        lock(&self.awaited).queued.insert(id);
+    }
+
+    /// It has got its place, or wants none any more.
+    pub(crate) fn is_queued_no_more(&self, id: SessionId) {
+        self.no_longer_awaited(|awaited| {
+            awaited.queued.remove(&id);
+        });
+    }
+
+    /// Nothing goes on here any more.
+    pub(crate) fn nothing_is_awaited(&self) {
+        self.no_longer_awaited(|awaited| awaited.queued.clear());
+    }
+
+    fn no_longer_awaited(&self, what: impl FnOnce(&mut Awaited)) {
+        let mut wakes = Wakes::default();
+        let mut awaited = lock(&self.awaited);
+        what(&mut awaited);
+        awaited.news.take(&mut wakes);
+        drop(awaited);
+        wakes.wake();
+    }
+
+    /// Whether a suspended session may go on soon. Who asks is told when that has changed.
+    pub(crate) fn may_go_on(&self, id: SessionId, place: &mut Place, waker: &Waker) -> bool {
+        let mut awaited = lock(&self.awaited);
+        if awaited.searches == 0 && !awaited.queued.contains(&id) {
+            return false;
+        }
+        let replaced = awaited.news.register(place, waker);
+        drop(awaited);
+        drop(replaced);
+        true
+    }
+
+    /// Who waited to be told does not any more.
+    pub(crate) fn awaits_no_more(&self, place: Place) {
+        let waker = lock(&self.awaited).news.leave(place);
+        drop(waker);
+    }
+}
+
+/// A search for what was left, until it is dropped.
+pub(crate) struct Search(Arc<Shared>);
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.0.no_longer_awaited(|awaited| awaited.searches -= 1);
     }
 }
 

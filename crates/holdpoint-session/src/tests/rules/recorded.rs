@@ -1,7 +1,9 @@
 //! Bodies whose results are recorded: what comes again after a restart, and what does not.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::future::{Either, join, select};
@@ -11,7 +13,7 @@ use holdpoint_core::session::{FailureCause, StateName, SuspendCause};
 use holdpoint_testkit::store::{Faults, VirtualDisk};
 
 use super::*;
-use crate::{Attempt, Child, ResumeError, RunError, Step, StepFailure, VerifyError};
+use crate::{Attempt, Child, Limits, ResumeError, RunError, Step, StepFailure, VerifyError};
 
 /// A step that says in the ledger that it was executed.
 async fn step(
@@ -144,7 +146,7 @@ async fn sess_017_join_select_and_unordered_sets_go_the_way_they_went() {
 }
 
 type New = fn(SessionContext) -> Boxed<bool>;
-type Boxed<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, BodyError>> + Send>>;
+type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, BodyError>> + Send>>;
 
 /// Fetches, stores, sleeps for ten hours and asks.
 fn job(
@@ -696,4 +698,108 @@ async fn sess_003_a_secret_is_asked_again_and_only_the_same_is_taken() {
     handle.answer(open, true).await.unwrap();
     assert_eq!(within(handle.typed::<usize>()).await.unwrap(), 7);
     assert_eq!(ledger.all(), ["login"]);
+}
+
+/// A body that never gets further in its first process.
+fn sticks_at_first(sessions: &Sessions, is_first: bool) -> crate::Body<(), String> {
+    let body = move |cx: SessionContext, _: ()| async move {
+        let step = move || async move {
+            if is_first {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, StepFailure>("through".to_owned())
+        };
+        cx.step("stick", step).await
+    };
+    sessions.register("sticks", body).unwrap()
+}
+
+async fn is_pending(mut future: Pin<&mut impl Future>) -> bool {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+}
+
+/// Who waits for a session that its new process is about to take up does not take it for left.
+#[tokio::test(start_paused = true)]
+async fn sess_011_sess_018_who_waits_at_once_sees_what_is_taken_up_come_to_its_end() {
+    let disk = VirtualDisk::new();
+    let process = Process::start(&disk).await;
+    let spawned = sticks_at_first(&process.sessions, true).spawn(()).key("one").await;
+    let id = spawned.unwrap().id();
+    process.kill();
+
+    let store = disk.open_with(Faults::none().delay_all());
+    let sessions = Sessions::builder().store(Arc::clone(&store) as _).open().await.unwrap();
+    let _body = sticks_at_first(&sessions, false);
+    let handle = sessions.get(id).unwrap();
+    let mut question = Box::pin(handle.next_question());
+    let mut run = Box::pin(handle.typed::<String>());
+    for _ in 0..8 {
+        // What is taken up is not acknowledged yet.
+        assert!(is_pending(question.as_mut()).await && is_pending(run.as_mut()).await);
+        tokio::task::yield_now().await;
+    }
+    let acknowledges = async {
+        loop {
+            store.release_one();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let ends = async {
+        assert!(question.await.unwrap().is_none(), "it ended without asking");
+        assert_eq!(run.await.unwrap(), "through");
+    };
+    within(select(pin!(acknowledges), pin!(ends))).await;
+}
+
+/// The same where it has to wait for its place first.
+#[tokio::test(start_paused = true)]
+async fn sess_011_sess_015_sess_018_what_waits_for_a_place_is_not_left() {
+    let disk = VirtualDisk::new();
+    let process = Process::start(&disk).await;
+    let body = sticks_at_first(&process.sessions, true);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(body.spawn(()).await.unwrap().id());
+    }
+    process.kill();
+
+    let limits = Limits { live: Some(1), ..Limits::default() };
+    let process = Process::start_with(&disk, Sessions::builder().limits(limits)).await;
+    let _body = sticks_at_first(&process.sessions, false);
+    for id in ids {
+        let run = process.sessions.get(id).unwrap().typed::<String>();
+        assert_eq!(within(run).await.unwrap(), "through");
+    }
+}
+
+/// What has no body here, and what was to go on in a process that goes down, is told to be left.
+#[tokio::test(start_paused = true)]
+async fn sess_011_sess_016_who_waits_is_told_when_nothing_will_go_on() {
+    let disk = VirtualDisk::new();
+    let process = Process::start(&disk).await;
+    let body = sticks_at_first(&process.sessions, true);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        ids.push(body.spawn(()).await.unwrap().id());
+    }
+    process.kill();
+
+    let process = Process::start(&disk).await;
+    for id in &ids {
+        let error = within(process.sessions.get(*id).unwrap().ended()).await.unwrap_err();
+        assert!(matches!(error, RunError::Suspended(Some(SuspendCause::Interrupted))), "{error}");
+    }
+    process.kill();
+
+    let limits = Limits { live: Some(1), ..Limits::default() };
+    let process = Process::start_with(&disk, Sessions::builder().limits(limits)).await;
+    let _body = sticks_at_first(&process.sessions, true);
+    let runs = ids.iter().map(|id| process.sessions.get(*id).unwrap());
+    let waits: Vec<_> = runs.map(|run| tokio::spawn(async move { run.ended().await })).collect();
+    until(|| !process.sessions.is_empty()).await;
+    process.sessions.shutdown(Duration::ZERO).await;
+    for wait in waits {
+        let error = within(wait).await.unwrap().unwrap_err();
+        assert!(matches!(error, RunError::Suspended(_)), "{error}");
+    }
 }
