@@ -420,8 +420,7 @@ impl Shared {
         if goes_on && is_registered && self.options.recovery == Recovery::Automatic {
             // A child goes on when its parent does, and needs no place.
             let needs_place = loaded.about.parent.is_none();
-            let admitted =
-                if needs_place { self.admission().ask_live(*id) } else { Admitted::Now };
+            let admitted = if needs_place { self.admission().ask_live(*id) } else { Admitted::Now };
             match admitted {
                 Admitted::Now => {}
                 Admitted::Later => {

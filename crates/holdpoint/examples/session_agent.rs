@@ -25,7 +25,8 @@ const FOLDER: &str = "SESSION_AGENT_FOLDER";
 /// checked.
 fn act(folder: &Path, what: &str, attempt: &Attempt) -> std::io::Result<()> {
     let mut log = OpenOptions::new().create(true).append(true).open(folder.join("world"))?;
-    writeln!(log, "{what}")?;
+    // In one write: this process may be killed between two.
+    log.write_all(format!("{what}\n").as_bytes())?;
     eprintln!("  {what} (start {} of the session)", attempt.start());
     Ok(())
 }
