@@ -177,6 +177,24 @@ pub enum CancelError {
     Remote(#[from] RemoteError),
 }
 
+/// Why a session was not let go of.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// This process does not run it.
+    #[error("this process does not run the session {0}")]
+    NotHere(SessionId),
+    /// Its results are not recorded: without its process it could not go on.
+    #[error("the session {0} is not recorded: nobody could go on with it")]
+    NotRecorded(SessionId),
+    /// It has ended meanwhile.
+    #[error("the session has ended: it is {state}")]
+    Ended {
+        /// The state.
+        state: StateName,
+    },
+}
+
 /// Why a session was not resumed, started or tried again.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

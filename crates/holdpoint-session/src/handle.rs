@@ -7,16 +7,16 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use holdpoint_core::session::{Question, QuestionId, SessionState, Usage};
+use holdpoint_core::session::{Question, QuestionId, SessionState, SuspendCause, Usage};
 use holdpoint_core::store::Changes;
 use holdpoint_core::{CancelCode, CancelInfo, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::driver::{Given, MAX_VALUE, Place, Session, Shared, fitting_cause};
+use super::driver::{Given, MAX_VALUE, Orders, Place, Session, Shared, fitting_cause};
 use super::observe::{Observer, Since};
 use super::stored;
-use crate::error::{AnswerError, CancelError, GetError, ResumeError, RunError};
+use crate::error::{AnswerError, CancelError, GetError, ReleaseError, ResumeError, RunError};
 use crate::report::{Outcome, Snapshot};
 
 /// A session, whatever its output: to look at it, to answer, cancel, resume and await it.
@@ -379,6 +379,47 @@ impl SessionHandle {
     /// [`ResumeError`] says why not.
     pub async fn resume(&self) -> Result<(), ResumeError> {
         self.shared.resume(self.id, false).await
+    }
+
+    /// Lets go of a session that this process runs, so that it can be resumed here or elsewhere: as
+    /// soon as no step is executed, or a body with a ledger has brought to an end what it has begun.
+    /// Then it is Suspended with cause `released`; where a question is open it stays Paused, without
+    /// an owner. Waits until that is so.
+    ///
+    /// # Errors
+    /// [`ReleaseError`] says why not.
+    ///
+    /// # Cancel safety
+    /// Dropped after its first poll, the session is let go of all the same.
+    pub async fn release(&self) -> Result<(), ReleaseError> {
+        let Some(session) = self.here().filter(|session| session.is_running()) else {
+            return match self.state() {
+                Ok(state) if state.is_terminal() => {
+                    Err(ReleaseError::Ended { state: state.name() })
+                }
+                _ => Err(ReleaseError::NotHere(self.id)),
+            };
+        };
+        if !session.is_recorded {
+            return Err(ReleaseError::NotRecorded(self.id));
+        }
+        session.order(Orders::Suspend(SuspendCause::Released));
+        let mut place = Leaves { session: &session, place: Place::default() };
+        poll_fn(|cx| {
+            let mut state = session.lock();
+            if state.is_left() {
+                return Poll::Ready(Ok(()));
+            }
+            if state.shown().state().is_terminal() {
+                let state = state.shown().state().name();
+                return Poll::Ready(Err(ReleaseError::Ended { state }));
+            }
+            let replaced = state.watch().changed.register(&mut place.place, cx.waker());
+            drop(state);
+            drop(replaced);
+            Poll::Pending
+        })
+        .await
     }
 
     /// Makes another attempt of a session that failed or was cancelled. Steps that succeeded in the

@@ -62,8 +62,8 @@ mod verify;
 pub use self::body::{Body, Spawn};
 #[cfg(feature = "driver")]
 pub use self::error::{
-    AnswerError, CancelError, GetError, OpenError, RegisterError, RemoteError, ResumeError,
-    RunError, SpawnError, VerifyError,
+    AnswerError, CancelError, GetError, OpenError, RegisterError, ReleaseError, RemoteError,
+    ResumeError, RunError, SpawnError, VerifyError,
 };
 #[cfg(feature = "driver")]
 pub use self::handle::{Answers, Run, SessionHandle};
@@ -75,5 +75,6 @@ pub use self::report::{Outcome, ShutdownReport, Snapshot, Verified};
 pub use self::sessions::{Collection, Sessions, SessionsBuilder};
 #[cfg(feature = "driver")]
 pub use holdpoint_core::body::{
-    Ask, Attempt, BodyError, Child, SessionContext, Step, StepFailure, Terminal, Wait,
+    Ask, Attempt, BodyError, Child, Ledger, Notes, Recording, SessionContext, Step, StepFailure,
+    Terminal, Wait,
 };

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use holdpoint_core::body::{
-    CancelWhen, ErasedBody, Execution, OpError, OpEvent, OpId, OpName, Open, Payload,
-    SessionContext, SessionPort, TableEvent, poll_body,
+    CancelWhen, ErasedBody, Execution, LedgerFault, OpError, OpEvent, OpId, OpKey, OpName, Open,
+    Opened, Payload, SessionContext, SessionPort, TableEvent, poll_body,
 };
 use holdpoint_core::{CancelInfo, Monotonic, SessionId, Timestamp};
 
@@ -86,7 +86,8 @@ pub(crate) fn rehearse(
             }
             turn => turn,
         };
-        let is_idle = recorded.table.is_idle();
+        // What a body with a ledger awaits now is no business of a rehearsal.
+        let is_idle = recorded.table.is_idle() && recorded.ledger.is_none();
         let waits_for = recorded.table.outstanding().map(ToString::to_string).collect();
         drop(recorded);
         wakes.wake();
@@ -154,5 +155,9 @@ impl SessionPort for Rehearsal {
 
     fn poll_cancel_requested(&self, _: &mut Context<'_>) -> Poll<CancelInfo> {
         Poll::Pending
+    }
+
+    fn open_ledger(&self, knows: &mut dyn FnMut(&OpKey) -> bool) -> Result<Opened, LedgerFault> {
+        self.lock().open_ledger(knows)
     }
 }

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 
 use super::port::OpName;
 use crate::error::Retryable;
+use crate::name::TaskName;
 use crate::session::QuestionKind;
 
 /// A question to be asked by [`SessionContext::ask`](super::SessionContext::ask).
@@ -27,6 +28,7 @@ pub struct Ask {
     pub(super) name: OpName,
     pub(super) kind: QuestionKind,
     pub(super) prompt: String,
+    pub(super) task: Option<TaskName>,
 }
 
 /// A value is no answer to this kind of question.
@@ -86,8 +88,14 @@ impl Ask {
         Self::of(QuestionKind::Value, name, prompt)
     }
 
+    /// Says for which task of a graph it is asked.
+    pub fn of_task(mut self, task: TaskName) -> Self {
+        self.task = Some(task);
+        self
+    }
+
     fn of(kind: QuestionKind, name: impl Into<OpName>, prompt: impl Into<String>) -> Self {
-        Self { name: name.into(), kind, prompt: prompt.into() }
+        Self { name: name.into(), kind, prompt: prompt.into(), task: None }
     }
 }
 

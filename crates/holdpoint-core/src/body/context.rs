@@ -147,8 +147,8 @@ impl SessionContext {
     /// # Cancel safety
     /// Dropping the future withdraws the question.
     pub fn ask<T: DeserializeOwned>(&self, ask: Ask) -> Wait<T> {
-        let Ask { name, kind, prompt } = ask;
-        Wait::new(Op::open(self, name, Open::Ask { kind, prompt }), Kind::Ask)
+        let Ask { name, kind, prompt, task } = ask;
+        Wait::new(Op::open(self, name, Open::Ask { kind, prompt, task }), Kind::Ask)
     }
 
     /// Asks several questions at once. The answers come in the order of the questions, when all

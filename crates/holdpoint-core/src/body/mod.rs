@@ -17,6 +17,8 @@
 //!    has open, or has opened and dropped.
 //! 5. An operation called anywhere but in the body's own poll (a spawned task, another operation's
 //!    effect) is refused where it is called.
+//! 6. A body with a [`Ledger`] is the exception to 2 to 4: it is given all records at once, by key,
+//!    and may await anything between its operations.
 //!
 //! Reading order: [`SessionContext`], [`Ask`], [`BodyError`], then for hosts [`SessionPort`],
 //! [`OpTable`], [`Bodies`].
@@ -31,6 +33,8 @@ mod child;
 mod context;
 mod error;
 mod here;
+#[cfg(feature = "body")]
+mod ledger;
 #[cfg(feature = "body")]
 mod op;
 mod ordinals;
@@ -50,6 +54,7 @@ pub use self::{
     },
     child::Child,
     context::SessionContext,
+    ledger::{Ledger, Notes, Recording},
     step::{Attempt, Step},
     wait::{Wait, WaitAll},
 };
@@ -59,7 +64,7 @@ pub use here::Mark;
 pub use here::{is_in_body, poll_body};
 pub use ordinals::Ordinals;
 pub use port::{
-    CancelWhen, ChildSpec, Execution, Kind, OpError, OpEvent, OpId, OpKey, OpName, Open, Payload,
-    SessionPort,
+    CancelWhen, ChildSpec, Execution, Kind, LedgerFault, OpError, OpEvent, OpId, OpKey, OpName,
+    Open, Opened, Payload, SessionPort,
 };
 pub use table::{Closed, Delivery, Fresh, MAX_OP_NAME_LEN, OpTable, TableEvent};

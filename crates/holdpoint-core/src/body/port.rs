@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use crate::cancel::CancelInfo;
 use crate::clock::Timestamp;
+use crate::event::EventKind;
 use crate::id::SessionId;
-use crate::session::QuestionKind;
+use crate::name::TaskName;
+use crate::session::{QuestionKind, SuspendCause};
 
 /// A value between body and host: JSON text.
 pub type Payload = String;
@@ -66,6 +68,16 @@ pub enum Open {
         kind: QuestionKind,
         /// What to show to whom is asked.
         prompt: String,
+        /// The task of a graph for which it is asked.
+        task: Option<TaskName>,
+    },
+    /// That a result be recorded that the body has already, and told by these events in the same
+    /// write. Only where a ledger is open.
+    Record {
+        /// The result.
+        value: Payload,
+        /// What to tell.
+        events: Vec<EventKind>,
     },
     /// That so much time passes.
     Sleep(Duration),
@@ -199,6 +211,53 @@ pub trait SessionPort: Send + Sync {
     /// Whether the session was asked to stop, whether or not the body was told of it: for effects,
     /// which are not replayed. Leaves a waker where it was not.
     fn poll_cancel_requested(&self, cx: &mut Context<'_>) -> Poll<CancelInfo>;
+
+    /// The body opens its [`Ledger`](super::Ledger): from now on results are known by key alone,
+    /// whatever their order. Says what is recorded. `knows` is asked for every recorded key.
+    ///
+    /// # Errors
+    /// [`LedgerFault`]; the default is [`Unsupported`](LedgerFault::Unsupported).
+    fn open_ledger(&self, knows: &mut dyn FnMut(&OpKey) -> bool) -> Result<Opened, LedgerFault> {
+        let _ = knows;
+        Err(LedgerFault::Unsupported)
+    }
+
+    /// A body with a ledger tells of something that nobody waits for.
+    fn note(&self, event: EventKind) {
+        let _ = event;
+    }
+
+    /// Whether the host wants to let go of the session of a body with a ledger, and why. Leaves a
+    /// waker where it does not.
+    fn poll_suspend_requested(&self, cx: &mut Context<'_>) -> Poll<SuspendCause> {
+        let _ = cx;
+        Poll::Pending
+    }
+
+    /// The body of a ledger has nothing under way any more: it may be dropped.
+    fn may_let_go(&self) {}
+}
+
+/// What is recorded of a body that opens a ledger.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// In this attempt of the session. Failed operations are not in it: called again, they have
+    /// their recorded error.
+    pub results: Vec<(OpKey, Payload)>,
+    /// In the attempt before it.
+    pub offers: Vec<(OpKey, Payload)>,
+}
+
+/// Why there is no ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LedgerFault {
+    /// The host keeps none.
+    Unsupported,
+    /// An operation was called before, or the body itself is not polled.
+    Misplaced,
+    /// A recorded key is unknown to the body. The host lets go of the session.
+    Mismatch,
 }
 
 impl OpKey {
@@ -214,7 +273,7 @@ impl Open {
     #[must_use]
     pub const fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Step => Some(Kind::Step),
+            Self::Step | Self::Record { .. } => Some(Kind::Step),
             Self::Ask { .. } => Some(Kind::Ask),
             Self::Sleep(_) => Some(Kind::Sleep),
             Self::Child(_) => Some(Kind::Child),

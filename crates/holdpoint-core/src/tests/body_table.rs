@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::session::QuestionKind;
 
 fn ask() -> Open {
-    Open::Ask { kind: QuestionKind::Text, prompt: "?".to_owned() }
+    Open::Ask { kind: QuestionKind::Text, prompt: "?".to_owned(), task: None }
 }
 
 fn cause() -> CancelInfo {

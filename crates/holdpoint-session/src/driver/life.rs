@@ -115,7 +115,7 @@ impl Session {
                 self.suspend(SuspendCause::Mismatch { recorded, found });
                 return;
             }
-            if end.is_ok() && !recorded.is_turn {
+            if end.is_ok() && !recorded.is_turn && recorded.ledger.is_none() {
                 end = Err(FOREIGN.to_owned());
             }
         }
@@ -268,9 +268,28 @@ impl Session {
         self.lock().link.as_deref().is_none_or(Link::is_settled)
     }
 
-    /// Whether steps are executed, whose results would be lost.
+    /// Whether steps are executed, whose results would be lost, or a body with a ledger has not
+    /// brought to an end what it has begun.
     pub(crate) fn is_executing(&self) -> bool {
-        self.lock().recorded.as_deref().is_some_and(|recorded| !recorded.executing.is_empty())
+        self.lock().recorded.as_deref().is_some_and(|recorded| {
+            let is_busy = recorded.ledger.as_deref().is_some_and(|ledger| !ledger.may_let_go);
+            is_busy || !recorded.executing.is_empty()
+        })
+    }
+
+    /// Lets a body with a ledger know that it is to come to an end. Whether it has one.
+    pub(crate) fn tell_of_suspend(&self) -> bool {
+        let mut state = self.lock();
+        let recorded = state.recorded.as_deref_mut();
+        let Some(ledger) = recorded.and_then(|recorded| recorded.ledger.as_deref_mut()) else {
+            return false;
+        };
+        let waker = ledger.suspend.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Monotonic> {

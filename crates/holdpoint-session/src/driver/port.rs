@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use holdpoint_core::body::{
-    CancelWhen, Execution, Kind, OpError, OpEvent, OpId, OpKey, OpName, Open, Payload, SessionPort,
-    TableEvent,
+    CancelWhen, Execution, Kind, LedgerFault, OpError, OpEvent, OpId, OpKey, OpName, Open, Opened,
+    Payload, SessionPort, TableEvent,
 };
-use holdpoint_core::session::{QuestionKind, SessionState};
+use holdpoint_core::event::EventKind;
+use holdpoint_core::session::{SessionState, SuspendCause, Transition};
 use holdpoint_core::{CancelInfo, Now, SessionId, Timestamp};
 
 use super::admission::Admitted;
-use super::link::OpRef;
+use super::link::{Change, OpRef};
 use super::random;
-use super::session::{ChildStart, Effects, Session, State};
-use super::slots::{Awaited, Said};
-use super::turn::{question, too_many_paused};
+use super::session::{ChildStart, Effects, Orders, Session, State};
+use super::slots::{Asked, Awaited, Said};
+use super::turn::{question, told_by_bodies, too_many_paused};
 use crate::machine::Input;
 
 /// The longest name of an operation, in bytes.
@@ -162,9 +163,64 @@ impl SessionPort for Session {
         }
         Poll::Pending
     }
+
+    fn open_ledger(&self, knows: &mut dyn FnMut(&OpKey) -> bool) -> Result<Opened, LedgerFault> {
+        match self.lock().recorded.as_deref_mut() {
+            Some(recorded) => recorded.open_ledger(knows),
+            None => Ok(Opened::default()),
+        }
+    }
+
+    fn note(&self, event: EventKind) {
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        self.tell(&mut state, vec![event], &mut effects);
+        drop(state);
+        effects.carry_out(self);
+    }
+
+    fn poll_suspend_requested(&self, cx: &mut Context<'_>) -> Poll<SuspendCause> {
+        let mut state = self.lock();
+        if let Some(Orders::Suspend(cause)) = state.known_rare().map(|rare| &rare.orders) {
+            return Poll::Ready(cause.clone());
+        }
+        let recorded = state.recorded.as_deref_mut();
+        let replaced = recorded
+            .and_then(|recorded| recorded.ledger.as_deref_mut())
+            .and_then(|ledger| ledger.suspend.replace(cx.waker().clone()));
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+
+    fn may_let_go(&self) {
+        let mut state = self.lock();
+        let recorded = state.recorded.as_deref_mut();
+        if let Some(ledger) = recorded.and_then(|recorded| recorded.ledger.as_deref_mut()) {
+            ledger.may_let_go = true;
+        }
+        let task = state.task.clone();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
 }
 
 impl Session {
+    /// Tells of what nobody waits for.
+    fn tell(&self, state: &mut State, events: Vec<EventKind>, effects: &mut Effects) {
+        // Whoever has let go of a session tells nothing more of it.
+        if state.machine.session().owner().is_none() {
+            return;
+        }
+        let before = state.before();
+        let mut change = Change::new(self.clock().now(), Transition::default());
+        change.is_note = true;
+        told_by_bodies(events).for_each(|kind| change.transition.push(kind));
+        self.commit(state, before, change, effects).forget();
+    }
+
     fn open_slot(
         &self,
         state: &mut State,
@@ -192,8 +248,12 @@ impl Session {
         }
         match op {
             Open::Step => state.slots.open(Awaited::Step { ordinal }, when),
-            Open::Ask { kind, prompt } => {
-                self.open_ask(state, &name, (kind, prompt), when, effects)
+            Open::Ask { kind, prompt, task } => {
+                self.open_ask(state, &name, (kind, prompt, task), when, effects)
+            }
+            Open::Record { events, .. } => {
+                self.tell(state, events, effects);
+                state.slots.open_done(Ok("null".to_owned()))
             }
             Open::Sleep(time) | Open::Delay(time) => {
                 let id = state.slots.open(Awaited::Time { is_delay }, when);
@@ -215,7 +275,7 @@ impl Session {
         &self,
         state: &mut State,
         name: &OpName,
-        ask: (QuestionKind, String),
+        ask: Asked,
         when: CancelWhen,
         effects: &mut Effects,
     ) -> OpId {
@@ -242,11 +302,13 @@ impl Session {
         state: &mut State,
         now: Now,
         key: OpKey,
-        (kind, prompt): (QuestionKind, String),
+        (kind, prompt, task): Asked,
         effects: &mut Effects,
     ) {
         let id = state.machine.session().next_question();
-        let question = Arc::new(question(id, &key, kind, prompt, now));
+        let mut question = question(id, &key, kind, prompt, now);
+        question.task = task;
+        let question = Arc::new(question);
         // Refused in no state in which a body runs.
         if let Ok(shown) = self.decide(state, now, Input::Ask(question), effects) {
             shown.forget();

@@ -4,6 +4,7 @@
 //! # Invariants
 //! 1. The body is given one record a turn, in the order of the journal; in replay from there, after
 //!    that from `ready`, where only what is acknowledged comes.
+//!    A body with a ledger has all of the journal at once, and what comes later as it comes.
 //! 2. Nothing is opened, executed or written for the body before the journal is at its end.
 //! 3. A timer counts only as long as `delays` or `sleeps` has it: one that was closed and given
 //!    again is another.
@@ -11,9 +12,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::task::Waker;
 
 use holdpoint_core::body::{
-    Delivery as Delivered, Fresh, Kind, OpError, OpId, OpKey, OpTable, Open, Payload,
+    Delivery as Delivered, Fresh, Kind, LedgerFault, OpError, OpId, OpKey, OpTable, Open,
+    Opened as LedgerOpened, Payload,
 };
 use holdpoint_core::session::QuestionId;
 use holdpoint_core::{Monotonic, SessionId, Timestamp};
@@ -64,10 +67,25 @@ pub(crate) struct Recorded {
     pub(crate) held: Vec<Payload>,
     /// How often the body told of its progress in this start.
     pub(crate) emitted: u64,
+    /// What the ledger of the body does not know.
+    mismatch: Option<(Arc<str>, Arc<str>)>,
+    /// Of a body that has opened its ledger.
+    pub(crate) ledger: Option<Box<Ledger>>,
     #[cfg(test)]
     pub(crate) flaw: Option<Flaw>,
     #[cfg(test)]
     was_two: bool,
+}
+
+/// What a body with a ledger has besides.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Results that no operation was called for yet, in this start.
+    results: HashMap<OpKey, Result<Payload, OpError>>,
+    /// Nothing is under way in the body: it may be dropped.
+    pub(crate) may_let_go: bool,
+    /// The body wants to know when it is to come to an end.
+    pub(crate) suspend: Option<Waker>,
 }
 
 /// Ways to break the rule of one record a turn, to show that the tests see it.
@@ -137,6 +155,8 @@ impl Recorded {
             decided: BTreeSet::new(),
             held: Vec::new(),
             emitted: 0,
+            mismatch: None,
+            ledger: None,
             #[cfg(test)]
             flaw: None,
             #[cfg(test)]
@@ -167,8 +187,69 @@ impl Recorded {
         }
     }
 
+    /// The body opens its ledger: all that is left of the journal is its.
+    pub(crate) fn open_ledger(
+        &mut self,
+        knows: &mut dyn FnMut(&OpKey) -> bool,
+    ) -> Result<LedgerOpened, LedgerFault> {
+        if self.table.moves() > 0 || self.ledger.is_some() {
+            return Err(LedgerFault::Misplaced);
+        }
+        let mut ledger = Box::<Ledger>::default();
+        for record in std::mem::take(&mut self.replay) {
+            match record {
+                Record::Start(_) => {}
+                Record::Opened(Opened { key, what, .. }) => {
+                    self.opened.insert(key, what);
+                }
+                Record::Cancelled { at, cause } => {
+                    self.now = at;
+                    // Nothing is open that could be cancelled.
+                    drop(self.table.deliver_cancel(cause));
+                }
+                Record::Done(Done { key, at, result }) => {
+                    if !knows(&key) {
+                        let found = Arc::from("a ledger that does not know it");
+                        self.mismatch = Some((key.to_string().into(), found));
+                        return Err(LedgerFault::Mismatch);
+                    }
+                    self.now = at;
+                    self.opened.remove(&key);
+                    let result = match result {
+                        Kept::Ok(value) => Ok(value.get().to_owned()),
+                        Kept::Err(error) => Err(error),
+                        // It is not known any more, and will be asked for again.
+                        Kept::Secret(_) => continue,
+                    };
+                    ledger.results.insert(key, result);
+                }
+            }
+        }
+        let results = ledger.results.iter().filter_map(|(key, result)| {
+            result.as_ref().ok().map(|value| (key.clone(), value.clone()))
+        });
+        let offers = self.offers.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let opened = LedgerOpened { results: results.collect(), offers: offers.collect() };
+        self.ledger = Some(ledger);
+        Ok(opened)
+    }
+
+    /// The body has a result of this operation already, by its ledger: it is given to it.
+    pub(crate) fn give_known(&mut self, key: &OpKey) -> bool {
+        let known = self.ledger.as_deref_mut().and_then(|ledger| ledger.results.remove(key));
+        let Some(result) = known else { return false };
+        self.ready.push_back((Delivery::Op(OpRef::Key(key.clone()), result), self.now));
+        true
+    }
+
     /// Gives the body the next record.
     pub(crate) fn next_turn(&mut self, wakes: &mut Wakes) -> Turn {
+        if let Some((recorded, found)) = self.mismatch.take() {
+            return Turn::Mismatch { recorded, found };
+        }
+        if self.ledger.is_some() && self.is_live {
+            return self.next_of_ledger(wakes);
+        }
         if self.is_live { self.next_live(wakes) } else { self.next_recorded(wakes) }
     }
 
@@ -204,6 +285,34 @@ impl Recorded {
             return Turn::Poll;
         }
         Turn::Nothing
+    }
+
+    /// All that is there. What the body has not called yet is kept for when it does.
+    fn next_of_ledger(&mut self, wakes: &mut Wakes) -> Turn {
+        let mut turn = Turn::Nothing;
+        while let Some((delivery, at)) = self.ready.pop_front() {
+            self.now = self.now.max(at);
+            match delivery {
+                Delivery::Op(OpRef::Key(key), result) => {
+                    match self.deliver(&key, result.clone(), wakes) {
+                        Given::Yes => turn = Turn::Poll,
+                        Given::Abandoned => {}
+                        Given::Unknown => {
+                            if let Some(ledger) = &mut self.ledger {
+                                ledger.results.insert(key, result);
+                            }
+                        }
+                    }
+                }
+                Delivery::Cancel(cause) => {
+                    wakes.extend(self.table.deliver_cancel(cause));
+                    turn = Turn::Poll;
+                }
+                // It has no slots, and no replay that could wait for a secret.
+                Delivery::Op(OpRef::Slot(_), _) | Delivery::Secret(_) => {}
+            }
+        }
+        turn
     }
 
     fn next_recorded(&mut self, wakes: &mut Wakes) -> Turn {

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::task::{Poll, Waker};
 
+use holdpoint_core::TaskName;
 use holdpoint_core::body::{CancelWhen, Kind, OpError, OpId, OpName, Ordinals, Payload};
 use holdpoint_core::session::{QuestionId, QuestionKind};
 use holdpoint_core::{CancelInfo, Monotonic, SessionId};
@@ -24,13 +25,16 @@ pub(crate) struct Slots {
     rare: Option<Box<Rare>>,
 }
 
+/// What is asked, and for which task of a graph.
+pub(crate) type Asked = (QuestionKind, String, Option<TaskName>);
+
 /// What most bodies never need.
 #[derive(Debug, Default)]
 struct Rare {
     timers: BinaryHeap<Reverse<(Monotonic, Target)>>,
     ordinals: Ordinals,
     /// Questions that wait for a place among the paused.
-    unasked: Vec<(Target, OpName, (QuestionKind, String))>,
+    unasked: Vec<(Target, OpName, Asked)>,
 }
 
 /// A place and its turn.
@@ -117,12 +121,7 @@ impl Slots {
     }
 
     /// A place for a question that cannot be asked yet.
-    pub(crate) fn open_unasked(
-        &mut self,
-        name: OpName,
-        ask: (QuestionKind, String),
-        when: CancelWhen,
-    ) -> OpId {
+    pub(crate) fn open_unasked(&mut self, name: OpName, ask: Asked, when: CancelWhen) -> OpId {
         let op = self.open(Awaited::Admission, when);
         let target = self.target(op);
         self.rare.get_or_insert_default().unasked.push((target, name, ask));
@@ -130,7 +129,7 @@ impl Slots {
     }
 
     /// The questions that could not be asked yet and are still wanted.
-    pub(crate) fn take_unasked(&mut self) -> Vec<(Target, OpName, (QuestionKind, String))> {
+    pub(crate) fn take_unasked(&mut self) -> Vec<(Target, OpName, Asked)> {
         let Some(rare) = self.rare.as_deref_mut() else { return Vec::new() };
         let mut unasked = std::mem::take(&mut rare.unasked);
         unasked.retain(|(target, ..)| {

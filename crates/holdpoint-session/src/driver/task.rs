@@ -148,8 +148,11 @@ impl BodyTask {
 
     /// Gives the body the next record. Whether it is to be polled.
     fn begin_turn(&mut self) -> bool {
-        if self.session.orders() != Orders::Run {
-            return false;
+        match self.session.orders() {
+            Orders::Run => {}
+            // It winds up what it has begun.
+            Orders::Suspend(_) if self.session.tell_of_suspend() => {}
+            _ => return false,
         }
         let mut effects = Effects::default();
         let turn = self.session.next_turn(&mut effects);

@@ -46,7 +46,8 @@ impl Session {
         let Some(recorded) = state.recorded.as_deref_mut() else { return Settled::Wait };
         let was_turn = std::mem::take(&mut recorded.is_turn);
         let moves = recorded.table.moves();
-        if !was_turn && moves != recorded.moves {
+        let has_ledger = recorded.ledger.is_some();
+        if !was_turn && moves != recorded.moves && !has_ledger {
             return Settled::Foreign;
         }
         recorded.moves = moves;
@@ -55,7 +56,7 @@ impl Session {
             let _ = recorded.drop_closed();
             return Settled::Poll;
         }
-        if was_turn && recorded.table.is_idle() {
+        if was_turn && recorded.table.is_idle() && !has_ledger {
             return Settled::Foreign;
         }
         self.act(&mut state, now, effects);
@@ -69,11 +70,15 @@ impl Session {
         let Some(recorded) = state.recorded.as_deref_mut() else { return Settled::Wait };
         recorded.is_live = true;
         recorded.secret = None;
-        if recorded.table.is_idle() {
+        let has_ledger = recorded.ledger.is_some();
+        if recorded.table.is_idle() && !has_ledger {
             return Settled::Foreign;
         }
         self.act(&mut state, now, effects);
-        self.forget_unwanted(&mut state, now, effects);
+        if !has_ledger {
+            // Where there is one, what is open may be called again at any time.
+            self.forget_unwanted(&mut state, now, effects);
+        }
         Settled::Wait
     }
 
@@ -142,7 +147,16 @@ impl Session {
         let now = change.now;
         let Some(recorded) = state.recorded.as_deref_mut() else { return };
         let earlier = recorded.opened.remove(&key);
+        if recorded.give_known(&key) {
+            // Looked at when this poll is settled.
+            effects.wakes.extend(state.task.clone());
+            return;
+        }
         match open {
+            Open::Record { value, events } => {
+                told_by_bodies(events).for_each(|kind| change.transition.push(kind));
+                record(change, key, Ok(value));
+            }
             Open::Step => match recorded.offers.remove(&key) {
                 Some(result) => record(change, key, Ok(result)),
                 None => {
@@ -197,7 +211,7 @@ impl Session {
 
     /// Asks, or waits for a place among the paused.
     fn ask(&self, state: &mut State, key: OpKey, open: Open, change: &mut Change) {
-        let Open::Ask { kind, prompt } = open else { return };
+        let Open::Ask { kind, prompt, task } = open else { return };
         if let Err(error) = check_question(&kind, &prompt) {
             record(change, key, Err(error));
             return;
@@ -208,7 +222,7 @@ impl Session {
                 Admitted::Now => state.has_pause_place = true,
                 Admitted::Later => {
                     if let Some(recorded) = state.recorded.as_deref_mut() {
-                        recorded.unasked.insert(key, Open::Ask { kind, prompt });
+                        recorded.unasked.insert(key, Open::Ask { kind, prompt, task });
                     }
                     return;
                 }
@@ -218,8 +232,9 @@ impl Session {
                 }
             }
         }
-        let question =
+        let mut question =
             question(state.machine.session().next_question(), &key, kind, prompt, change.now);
+        question.task = task;
         let id = question.id;
         // Refused in no state in which a body runs.
         let Ok(asked) = state.machine.handle(change.now, Input::Ask(Arc::new(question))) else {
@@ -384,6 +399,11 @@ pub(crate) fn record(change: &mut Change, key: OpKey, result: Result<Payload, Op
     let done = Done::new(key.clone(), change.now.wall, &result);
     change.journal.push(Record::Done(done).encode());
     change.deliveries.push(Delivery::Op(OpRef::Key(key), result));
+}
+
+/// Of these events those that a body may tell of: sessions speak for themselves.
+pub(crate) fn told_by_bodies(events: Vec<EventKind>) -> impl Iterator<Item = EventKind> {
+    events.into_iter().filter(|kind| !kind.name().starts_with("session_"))
 }
 
 /// Where the machine has just been asked to stop, the body is to hear of it.

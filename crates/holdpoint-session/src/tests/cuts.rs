@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join, select, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use holdpoint_core::SessionId;
 use holdpoint_core::event::Stream;
@@ -48,20 +48,30 @@ impl Effects {
 
     /// An effect that takes a while, which is another in each life.
     async fn run(self, name: String, attempt: Attempt, value: u32) -> Result<u32, StepFailure> {
-        let pause = {
+        {
             let mut done = self.0.lock().unwrap();
             let key = (name.clone(), attempt.start(), attempt.number());
             if !done.executed.insert(key) {
                 done.faults.push(format!("{name}: start and attempt came again"));
             }
-            if done.recorded.contains(&name) {
-                done.faults.push(format!("{name} was recorded, and is executed again"));
-            }
-            done.seed = done.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            Duration::from_millis(done.seed >> 60)
-        };
-        tokio::time::sleep(pause).await;
+        }
+        self.begin(&name);
+        tokio::time::sleep(self.pause()).await;
         Ok(value)
+    }
+
+    /// Something is executed.
+    fn begin(&self, name: &str) {
+        let mut done = self.0.lock().unwrap();
+        if done.recorded.contains(name) {
+            done.faults.push(format!("{name} was recorded, and is executed again"));
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let mut done = self.0.lock().unwrap();
+        done.seed = done.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        Duration::from_millis(done.seed >> 60)
     }
 }
 
@@ -158,6 +168,34 @@ fn unordered(
         }
         order.sort_unstable();
         Ok(format!("{order:?}"))
+    })
+}
+
+/// Parts side by side under a limit, whose order is another in each life, and a question: what a
+/// graph does.
+fn folds(
+    cx: SessionContext,
+    on: Effects,
+) -> Pin<Box<dyn Future<Output = Result<String, BodyError>> + Send>> {
+    Box::pin(async move {
+        let ledger = cx.ledger(|key| &*key.name == "ok" || key.name.starts_with("part")).await?;
+        let slots = tokio::sync::Semaphore::new(2);
+        let parts = (0..6_u32).map(|value| {
+            let (name, ledger, slots, on) = (format!("part{value}"), &ledger, &slots, &on);
+            async move {
+                if let Some(known) = ledger.get::<u32>(&name) {
+                    return known;
+                }
+                let _slot = slots.acquire().await;
+                on.begin(&name);
+                tokio::time::sleep(on.pause()).await;
+                ledger.record(name, &value, Vec::new()).await?;
+                Ok(value)
+            }
+        });
+        let asked = cx.ask::<bool>(Ask::confirm("ok", "?"));
+        let (values, ok) = join(pin!(try_join_all(parts)), asked).await;
+        Ok(format!("{} {}", values?.iter().sum::<u32>(), ok?))
     })
 }
 
@@ -295,17 +333,18 @@ async fn run(
 type Expected = fn(&str) -> bool;
 
 /// What comes out of each body, however often it is cut.
-const BODIES: [(Body, Expected); 3] = [
+const BODIES: [(Body, Expected); 4] = [
     (chains, |output| output.starts_with("12 56 true ")),
     (races, |output| output == "agreed"),
     (unordered, |output| output == "[0, 1, 2, 3, 4, 5]"),
+    (folds, |output| output == "15 true"),
 ];
 
 /// Some lives and a body.
 fn case(seed: u64) -> (Vec<usize>, Body, Expected) {
     let mut random = Random::new(seed);
     let lives = (0..=random.below(4)).map(|_| random.below(30) as usize).collect();
-    let (body, expected) = BODIES[(seed % 3) as usize];
+    let (body, expected) = BODIES[(seed % 4) as usize];
     (lives, body, expected)
 }
 

@@ -3,6 +3,7 @@
 
 mod answers;
 mod ends;
+mod ledger;
 mod limits;
 mod observers;
 mod places;
