@@ -198,6 +198,15 @@ impl SessionHandle {
         }
     }
 
+    /// The input with which the body of the last attempt was started, as JSON text. Of sessions
+    /// that are recorded.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state); [`GetError::NotFound`] for one that is not in a store.
+    pub fn input(&self) -> Result<String, GetError> {
+        stored::input(&self.shared, self.id)
+    }
+
     /// The open questions, oldest first.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use super::driver::{
 };
 use super::handle::let_go;
 use super::rt;
-use crate::error::{AnswerError, CancelError, GetError, RemoteError, SpawnError};
+use crate::error::{AnswerError, CancelError, GetError, RemoteError, ResumeError, SpawnError};
 use crate::machine::{Answered, Input, Machine};
 use crate::report::Snapshot;
 
@@ -153,6 +153,18 @@ pub(crate) fn snapshot(shared: &Shared, id: SessionId) -> Result<Snapshot, GetEr
         last_seq: loaded.info.last_seq,
         updated_at: loaded.info.updated_at,
     })
+}
+
+/// The input of a session as it is stored.
+pub(crate) fn input(shared: &Shared, id: SessionId) -> Result<String, GetError> {
+    let loaded = load(shared, id)?;
+    let unreadable = |message: String| GetError::Unreadable { session: id, message: message.into() };
+    match shared.journal(&loaded) {
+        Ok(journal) => Ok(journal.start.input.get().to_owned()),
+        Err(ResumeError::Read(error)) => Err(GetError::Read(error)),
+        Err(ResumeError::Unreadable { message, .. }) => Err(unreadable(message.to_string())),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
 }
 
 /// The session that has a key, where that is why a new one was not made.

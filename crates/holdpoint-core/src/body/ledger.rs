@@ -15,6 +15,7 @@ use super::error::{BodyError, Fault, label};
 use super::here;
 use super::op::Op;
 use super::port::{Kind, LedgerFault, OpKey, OpName, Open, Opened, SessionPort};
+use crate::cancel::CancelInfo;
 use crate::event::EventKind;
 use crate::session::SuspendCause;
 
@@ -50,6 +51,7 @@ use crate::session::SuspendCause;
 /// ```
 pub struct Ledger {
     cx: SessionContext,
+    start: u32,
     results: BTreeMap<OpName, String>,
     offers: BTreeMap<OpName, String>,
 }
@@ -107,12 +109,18 @@ impl SessionContext {
 
 impl Ledger {
     fn of(cx: SessionContext, opened: Opened) -> Self {
-        let Opened { results, offers } = opened;
+        let Opened { start, results, offers } = opened;
         let steps = |entries: Vec<(OpKey, String)>| {
             let steps = entries.into_iter().filter(|(key, _)| is_entry(key));
             steps.map(|(key, value)| (key.name, value)).collect()
         };
-        Self { cx, results: steps(results), offers: steps(offers) }
+        Self { cx, start, results: steps(results), offers: steps(offers) }
+    }
+
+    /// Which start of the session's body this is, from 1, over all attempts.
+    #[must_use]
+    pub fn start(&self) -> u32 {
+        self.start
     }
 
     /// The names under which this attempt of the session has recorded results.
@@ -182,6 +190,15 @@ impl Ledger {
     #[must_use]
     pub fn notes(&self) -> Notes {
         Notes { port: Arc::clone(self.cx.port()) }
+    }
+
+    /// Waits until the session is asked to stop, at this start or before it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub fn cancel_requested(&self) -> impl Future<Output = CancelInfo> + use<> {
+        let port = Arc::clone(self.cx.port());
+        poll_fn(move |cx| port.poll_cancel_requested(cx))
     }
 
     /// Waits until the host wants to let go of the session: it goes down, or was told to. The body

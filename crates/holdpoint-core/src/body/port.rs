@@ -241,6 +241,8 @@ pub trait SessionPort: Send + Sync {
 /// What is recorded of a body that opens a ledger.
 #[derive(Debug, Default)]
 pub struct Opened {
+    /// Which start of the session's body this is, from 1.
+    pub start: u32,
     /// In this attempt of the session. Failed operations are not in it: called again, they have
     /// their recorded error.
     pub results: Vec<(OpKey, Payload)>,

@@ -165,10 +165,13 @@ impl SessionPort for Session {
     }
 
     fn open_ledger(&self, knows: &mut dyn FnMut(&OpKey) -> bool) -> Result<Opened, LedgerFault> {
-        match self.lock().recorded.as_deref_mut() {
-            Some(recorded) => recorded.open_ledger(knows),
-            None => Ok(Opened::default()),
-        }
+        let mut state = self.lock();
+        let start = state.machine.session().starts();
+        let opened = match state.recorded.as_deref_mut() {
+            Some(recorded) => recorded.open_ledger(knows)?,
+            None => Opened::default(),
+        };
+        Ok(Opened { start, ..opened })
     }
 
     fn note(&self, event: EventKind) {

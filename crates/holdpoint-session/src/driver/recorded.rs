@@ -229,7 +229,8 @@ impl Recorded {
             result.as_ref().ok().map(|value| (key.clone(), value.clone()))
         });
         let offers = self.offers.iter().map(|(key, value)| (key.clone(), value.clone()));
-        let opened = LedgerOpened { results: results.collect(), offers: offers.collect() };
+        let opened =
+            LedgerOpened { start: 0, results: results.collect(), offers: offers.collect() };
         self.ledger = Some(ledger);
         Ok(opened)
     }
