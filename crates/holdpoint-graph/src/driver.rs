@@ -17,7 +17,7 @@ use crate::error::RunError;
 use crate::machine::{Effect, Input, Machine};
 use crate::options::RunOptions;
 use crate::place::{Ended, Held, InlinePlace, Place, SpreadPlace};
-use crate::report::{Observer, Report};
+use crate::report::{Observer, Outcome, Report};
 use crate::runner::{
     Gate, LazyToken, Lookup, SendTaskRunner, TaskContext, TaskEnd, TaskFailure, TaskRunner,
 };
@@ -43,7 +43,7 @@ pub async fn run<R: TaskRunner, O: Observer>(
     runner: &R,
     options: RunOptions<O>,
 ) -> Result<Report, RunError> {
-    let work = |cx, stage| inline_work(runner, cx, stage);
+    let work = |cx, work| inline_work(runner, cx, work);
     drive(topology, InlinePlace::new(), work, options, false).await
 }
 
@@ -60,8 +60,28 @@ pub async fn run_spawned<R: SendTaskRunner, O: Observer + Send>(
     runner: Arc<R>,
     options: RunOptions<O>,
 ) -> Result<Report, RunError> {
-    let work = move |cx, stage| spread_work(Arc::clone(&runner), cx, stage);
+    let work = move |cx, work| spread_work(Arc::clone(&runner), cx, work);
     drive(topology, SpreadPlace::new(), work, options, true).await
+}
+
+/// What a future is made for.
+enum Work {
+    Gate,
+    Lookup,
+    Execute,
+    /// Boxed, so that the other futures do not grow by it.
+    Record(Box<Outcome>),
+}
+
+impl Work {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Gate => Stage::Gate,
+            Self::Lookup => Stage::Lookup,
+            Self::Execute => Stage::Execute,
+            Self::Record(_) => Stage::Record,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,27 +89,37 @@ enum Stage {
     Gate,
     Lookup,
     Execute,
+    Record,
 }
 
 enum Done {
     Gate(Gate),
     LookedUp(Lookup),
     Executed(TaskEnd),
+    Recorded,
 }
 
-async fn inline_work<R: TaskRunner>(runner: &R, cx: TaskContext, stage: Stage) -> Done {
-    match stage {
-        Stage::Gate => Done::Gate(runner.gate(cx).await),
-        Stage::Lookup => Done::LookedUp(runner.lookup(cx).await),
-        Stage::Execute => Done::Executed(runner.execute(cx).await),
+async fn inline_work<R: TaskRunner>(runner: &R, cx: TaskContext, work: Work) -> Done {
+    match work {
+        Work::Gate => Done::Gate(runner.gate(cx).await),
+        Work::Lookup => Done::LookedUp(runner.lookup(cx).await),
+        Work::Execute => Done::Executed(runner.execute(cx).await),
+        Work::Record(outcome) => {
+            runner.record(cx, *outcome).await;
+            Done::Recorded
+        }
     }
 }
 
-async fn spread_work<R: SendTaskRunner>(runner: Arc<R>, cx: TaskContext, stage: Stage) -> Done {
-    match stage {
-        Stage::Gate => Done::Gate(runner.gate(cx).await),
-        Stage::Lookup => Done::LookedUp(runner.lookup(cx).await),
-        Stage::Execute => Done::Executed(runner.execute(cx).await),
+async fn spread_work<R: SendTaskRunner>(runner: Arc<R>, cx: TaskContext, work: Work) -> Done {
+    match work {
+        Work::Gate => Done::Gate(runner.gate(cx).await),
+        Work::Lookup => Done::LookedUp(runner.lookup(cx).await),
+        Work::Execute => Done::Executed(runner.execute(cx).await),
+        Work::Record(outcome) => {
+            runner.record(cx, *outcome).await;
+            Done::Recorded
+        }
     }
 }
 
@@ -97,13 +127,13 @@ async fn drive<F, P, W, O>(
     topology: &Arc<Topology>,
     place: P,
     work: W,
-    options: RunOptions<O>,
+    mut options: RunOptions<O>,
     spawns: bool,
 ) -> Result<Report, RunError>
 where
     F: Future<Output = Done>,
     P: Place<F>,
-    W: FnMut(TaskContext, Stage) -> F,
+    W: FnMut(TaskContext, Work) -> F,
     O: Observer,
 {
     let has_runtime = Handle::try_current().is_ok();
@@ -116,6 +146,10 @@ where
     if !O::WANTS_EVENTS {
         machine = machine.without_events();
     }
+    if options.recorded {
+        machine = machine.with_recorded_ends();
+    }
+    machine = machine.with_known_ends(std::mem::take(&mut options.known));
     let start = options.clock.now();
     let mut driver = Driver {
         place,
@@ -130,6 +164,7 @@ where
         claims,
         timer: None,
         observer_panic: None,
+        parked: false,
         has_runtime,
         now: start.monotonic,
         topology: Arc::clone(topology),
@@ -174,6 +209,8 @@ struct Driver<P, W, O> {
     claims: Vec<Claims>,
     timer: Option<(Monotonic, Pin<Box<Sleep>>)>,
     observer_panic: Option<String>,
+    /// Whether it was told that the run is parked, and that is so still.
+    parked: bool,
     has_runtime: bool,
     /// When something last ended or the driver was last woken: what follows from that happens
     /// at the same time.
@@ -199,7 +236,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
     where
         F: Future<Output = Done>,
         P: Place<F>,
-        W: FnMut(TaskContext, Stage) -> F,
+        W: FnMut(TaskContext, Work) -> F,
         C: Future<Output = CancelInfo>,
     {
         let mut budget = BUDGET;
@@ -239,6 +276,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
                 continue;
             }
             if self.poll_timer(cx).is_pending() {
+                self.tell_parked();
                 return Poll::Pending;
             }
         }
@@ -250,24 +288,29 @@ impl<P, W, O: Observer> Driver<P, W, O> {
     where
         F: Future<Output = Done>,
         P: Place<F>,
-        W: FnMut(TaskContext, Stage) -> F,
+        W: FnMut(TaskContext, Work) -> F,
     {
         while let Some(effect) = self.machine.next_effect() {
             match effect {
                 Effect::Event(event) => self.tell(&event),
                 Effect::Execute { task, attempt } => {
                     let ticket = self.tickets.get_mut(task.index()).and_then(Option::take);
-                    if self.start(task, Stage::Execute, attempt, ticket.map(|asked| asked.ticket)) {
+                    if self.start(task, Work::Execute, attempt, ticket.map(|asked| asked.ticket)) {
                         return true;
                     }
                 }
                 Effect::LookUp(task) => {
-                    if self.start(task, Stage::Lookup, 1, None) {
+                    if self.start(task, Work::Lookup, 1, None) {
                         return true;
                     }
                 }
                 Effect::AwaitGate(task) => {
-                    if self.start(task, Stage::Gate, 1, None) {
+                    if self.start(task, Work::Gate, 1, None) {
+                        return true;
+                    }
+                }
+                Effect::Record { task, attempt, outcome } => {
+                    if self.start(task, Work::Record(Box::new(outcome)), attempt, None) {
                         return true;
                     }
                 }
@@ -296,15 +339,16 @@ impl<P, W, O: Observer> Driver<P, W, O> {
     fn start<F>(
         &mut self,
         task: TaskId,
-        stage: Stage,
+        work: Work,
         attempt: u32,
         ticket: Option<HoldTicket>,
     ) -> bool
     where
         F: Future<Output = Done>,
         P: Place<F>,
-        W: FnMut(TaskContext, Stage) -> F,
+        W: FnMut(TaskContext, Work) -> F,
     {
+        let stage = work.stage();
         let slot = self.free.pop().unwrap_or_else(|| {
             let token = self.new_token();
             self.slots.push(Slot { task, stage, token });
@@ -318,7 +362,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         }
         self.slot_of[task.index()] = slot;
         let context = TaskContext::new(task, attempt, Arc::clone(&place.token));
-        let future = (self.work)(context, stage);
+        let future = (self.work)(context, work);
         let held = ticket.map(|ticket| Held::new(ticket, &place.token));
         match self.place.start(slot, future, held) {
             Some(ended) => {
@@ -337,12 +381,19 @@ impl<P, W, O: Observer> Driver<P, W, O> {
             (Ok(Done::Gate(gate)), _) => Input::GateEnded(task, gate),
             (Ok(Done::LookedUp(lookup)), _) => Input::LookedUp(task, lookup),
             (Ok(Done::Executed(end)), _) => Input::Executed(task, end),
+            (Ok(Done::Recorded), _) => Input::Recorded(task),
+            (Err(panic), Stage::Record) => {
+                // The task has ended all the same, and others wait for it.
+                let name = self.topology.name(task);
+                tracing::error!("the end of task {name} is not recorded: {panic}");
+                Input::Recorded(task)
+            }
             (Err(panic), stage) => {
                 let failure = TaskFailure::new(panic).with_code("panic");
                 match stage {
                     Stage::Gate => Input::GateEnded(task, Gate::Failed(failure)),
                     Stage::Lookup => Input::LookedUp(task, Lookup::Errored(failure)),
-                    Stage::Execute => Input::Executed(task, TaskEnd::Failed(failure)),
+                    _ => Input::Executed(task, TaskEnd::Failed(failure)),
                 }
             }
         };
@@ -365,6 +416,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
 
     fn handle(&mut self, input: Input) {
         self.machine.handle(self.now, input);
+        self.parked = self.parked && self.machine.is_parked();
     }
 
     fn read_clock(&mut self) -> Monotonic {
@@ -413,6 +465,19 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         }
     }
 
+    /// Tells that the run is parked, once until it is not any more.
+    fn tell_parked(&mut self) {
+        if self.parked || !self.machine.is_parked() {
+            return;
+        }
+        let Some(tell) = &mut self.options.on_parked else { return };
+        self.parked = true;
+        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+            self.options.on_parked = None;
+            tracing::error!("who was told that the run is parked panicked, and is told no more");
+        }
+    }
+
     /// Ready when a deadline has passed and the machine was told.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.machine.next_deadline() else {
@@ -421,7 +486,7 @@ impl<P, W, O: Observer> Driver<P, W, O> {
         };
         let now = self.read_clock();
         if now >= deadline {
-            self.machine.handle(now, Input::Time);
+            self.handle(Input::Time);
             return Poll::Ready(());
         }
         if !self.has_runtime {

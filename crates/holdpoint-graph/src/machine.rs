@@ -11,6 +11,7 @@
 //! 2. A task is in flight (slot and caps taken) in `Lookup`, `Asking` and `Running` only.
 //! 3. A task has holds asked for or kept in `Asking`, `Waiting`, `Reserved` and `Running` only.
 //! 4. A task ends once: no state follows a terminal one.
+//! 5. A task in `Settling` has nothing taken and no deadline, and only its record ends it.
 
 mod admission;
 mod deadlines;
@@ -48,6 +49,8 @@ pub enum Input {
     HoldsQueued(TaskId),
     /// An attempt ended.
     Executed(TaskId, TaskEnd),
+    /// The end of a task is recorded, or cannot be.
+    Recorded(TaskId),
     /// The run is cancelled.
     Cancel(CancelInfo),
     /// Time has passed.
@@ -76,6 +79,17 @@ pub enum Effect {
         /// Which attempt this is.
         attempt: u32,
     },
+    /// Record how the task ends, and answer with `Recorded`: it ends then. Only with
+    /// [`with_recorded_ends`](Machine::with_recorded_ends). Not to be dropped, whatever happens
+    /// to the run meanwhile.
+    Record {
+        /// The task.
+        task: TaskId,
+        /// Its last attempt.
+        attempt: u32,
+        /// How it ends.
+        outcome: Outcome,
+    },
     /// Fire the token of the task, which is in flight.
     Cancel(TaskId, Arc<CancelInfo>),
     /// Drop what the task is doing; it has not ended within the grace.
@@ -101,7 +115,7 @@ enum Phase {
 /// The rules of one run. See the module's documentation for the contract with its driver.
 ///
 /// Per task it keeps 21 bytes and a bit besides the topology, and a map entry where a task fails, is
-/// retried or has a deadline.
+/// retried, has a deadline or is being recorded.
 #[derive(Debug)]
 pub struct Machine {
     topology: Arc<Topology>,
@@ -109,6 +123,11 @@ pub struct Machine {
     grace: Option<Duration>,
     seed: u64,
     observed: bool,
+    /// Whether the end of what executed is recorded first.
+    records: bool,
+    /// What had ended before the start; taken up by it.
+    known: Vec<(TaskId, TaskEnd)>,
+    begun: bool,
     began: Now,
     phase: Phase,
     causes: Causes,
@@ -124,12 +143,22 @@ pub struct Machine {
     started: Vec<Monotonic>,
     finished: Vec<Monotonic>,
     open: usize,
+    /// Tasks at their gates.
+    gated: u32,
+    /// Tasks that are [under way](State::is_under_way).
+    under_way: u32,
     admission: Admission,
     deadlines: Deadlines,
     /// Attempts begun, of tasks that may have several.
     attempts: HashMap<TaskId, u32>,
     /// Running tasks whose timeout has passed.
     overdue: HashSet<TaskId>,
+    /// How the tasks that are being recorded end.
+    settling: HashMap<TaskId, State>,
+    /// How many of these are failures that stop the run.
+    failing: u32,
+    /// Ready tasks whose lookup has missed already, when nothing could begin.
+    missed: HashSet<TaskId>,
     details: HashMap<TaskId, Detail>,
     effects: VecDeque<Effect>,
 }
@@ -152,6 +181,9 @@ impl Machine {
             grace,
             seed,
             observed: true,
+            records: false,
+            known: Vec::new(),
+            begun: false,
             began: Now { wall: Timestamp::default(), monotonic: Monotonic::ZERO },
             phase: Phase::Running,
             causes: Causes::default(),
@@ -162,10 +194,15 @@ impl Machine {
             started: vec![NEVER; count],
             finished: vec![Monotonic::ZERO; count],
             open: count,
+            gated: 0,
+            under_way: 0,
             admission: Admission::new(topology, limits),
             deadlines: Deadlines::default(),
             attempts: HashMap::new(),
             overdue: HashSet::new(),
+            settling: HashMap::new(),
+            failing: 0,
+            missed: HashSet::new(),
             details: HashMap::new(),
             effects: VecDeque::new(),
         }
@@ -178,6 +215,44 @@ impl Machine {
         self
     }
 
+    /// Has the end of every task that executed recorded before the task ends, see
+    /// [`Effect::Record`]. Meanwhile the task is open and has nothing: no slot, cap or hold, and
+    /// no deadline. No cancel and no failure of another changes its end; and while the failure
+    /// at which the run stops is being recorded, nothing is admitted.
+    #[must_use]
+    pub fn with_recorded_ends(mut self) -> Self {
+        self.records = true;
+        self
+    }
+
+    /// Tells of tasks that had ended in an earlier life of the run. They end at the start, before
+    /// anything else, and are not begun again; what follows from their ends follows then. A task
+    /// that was cancelled is as one that had not ended. Tasks that the graph does not have are
+    /// ignored; of several ends of one task the last counts.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use holdpoint_core::{Monotonic, Timestamp};
+    /// use holdpoint_graph::{Effect, Input, Limits, Machine, OnFailure, TaskEnd, Topology};
+    ///
+    /// let mut builder = Topology::builder();
+    /// let build = builder.task("build").id();
+    /// let test = builder.task("test").needs(build).id();
+    /// let topology = Arc::new(builder.build()?);
+    /// let limits = Limits::jobs(1);
+    /// let mut machine = Machine::new(&topology, &limits, OnFailure::KeepGoing, None, 0)
+    ///     .without_events()
+    ///     .with_known_ends([(build, TaskEnd::Succeeded)]);
+    /// machine.handle(Monotonic::ZERO, Input::Start(Timestamp::from_micros(0)));
+    /// assert!(matches!(machine.next_effect(), Some(Effect::Execute { task, .. }) if task == test));
+    /// # Ok::<(), holdpoint_graph::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn with_known_ends(mut self, ends: impl IntoIterator<Item = (TaskId, TaskEnd)>) -> Self {
+        self.known.extend(ends);
+        self
+    }
+
     /// Takes in what happened. An input that fits no state (such as a late answer) is ignored.
     pub fn handle(&mut self, now: Monotonic, input: Input) {
         match input {
@@ -187,6 +262,7 @@ impl Machine {
             Input::HoldsGranted(task) => self.holds_granted(now, task),
             Input::HoldsQueued(task) => self.holds_queued(now, task),
             Input::Executed(task, end) => self.executed(now, task, end),
+            Input::Recorded(task) => self.recorded(now, task),
             Input::Cancel(info) => self.cancel(now, info),
             Input::Time => self.time(now),
         }
@@ -208,6 +284,14 @@ impl Machine {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.open == 0
+    }
+
+    /// Whether the run waits for gates alone: one at least is awaited, and nothing else is under
+    /// way or can begin before a gate has ended. Costs O(1). Of interest once all effects are
+    /// carried out.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.gated > 0 && self.under_way == 0
     }
 
     /// The outcome of a task that has ended.
@@ -236,6 +320,8 @@ impl Machine {
 
     fn start(&mut self, now: Monotonic, wall: Timestamp) {
         self.began = Now { wall, monotonic: now };
+        self.take_up_known(now);
+        self.begun = true;
         // By class and rank: a heap that is filled in order costs nothing to fill.
         for index in 0..self.topology.len() {
             let task = self.topology.order[index];
@@ -264,6 +350,7 @@ impl Machine {
     /// Starts what slots and caps allow, in order.
     fn admit(&mut self, now: Monotonic) {
         while self.asking == 0
+            && !self.is_failing()
             && let Some(task) = self.admission.take()
         {
             match self.state[task.index()] {
@@ -277,12 +364,19 @@ impl Machine {
 
     fn admit_ready(&mut self, now: Monotonic, task: TaskId) {
         let settings = self.topology.settings(task);
-        if settings.lookup && !self.attempts.contains_key(&task) {
+        if !self.missed.is_empty() && self.missed.remove(&task) {
+            self.go_on_after_miss(now, task);
+        } else if settings.lookup && !self.attempts.contains_key(&task) {
             self.set(task, State::Lookup);
             self.effects.push_back(Effect::LookUp(task));
         } else {
             self.ask_or_execute(now, task);
         }
+    }
+
+    fn go_on_after_miss(&mut self, now: Monotonic, task: TaskId) {
+        self.event(now, task, TaskEventKind::Miss);
+        self.ask_or_execute(now, task);
     }
 
     fn ask_or_execute(&mut self, now: Monotonic, task: TaskId) {
@@ -336,12 +430,15 @@ impl Machine {
         }
         self.deadlines.clear(task);
         if let Lookup::Miss = lookup {
-            if self.may_start(task) {
-                self.event(now, task, TaskEventKind::Miss);
-                self.ask_or_execute(now, task);
-            } else {
+            if !self.may_start(task) {
                 self.leave_flight(now, task);
                 self.end_unstarted(now, task);
+            } else if self.is_failing() {
+                self.leave_flight(now, task);
+                self.missed.insert(task);
+                self.make_ready(task);
+            } else {
+                self.go_on_after_miss(now, task);
             }
             return;
         }
@@ -361,17 +458,23 @@ impl Machine {
                 self.leave_flight(now, task);
                 self.end_unstarted(now, task);
             }
-            State::Asking => {
+            State::Asking if !self.is_failing() => {
                 self.event(now, task, TaskEventKind::HoldAcquired);
                 self.execute(now, task);
             }
-            State::Waiting => {
-                self.event(now, task, TaskEventKind::HoldAcquired);
-                self.set(task, State::Reserved);
-                self.admission.add_reserved(task, self.word[task.index()]);
+            State::Asking => {
+                self.admission.give_back(task);
+                self.reserve(now, task);
             }
+            State::Waiting => self.reserve(now, task),
             _ => {}
         }
+    }
+
+    fn reserve(&mut self, now: Monotonic, task: TaskId) {
+        self.event(now, task, TaskEventKind::HoldAcquired);
+        self.set(task, State::Reserved);
+        self.admission.add_reserved(task, self.word[task.index()]);
     }
 
     fn holds_queued(&mut self, now: Monotonic, task: TaskId) {
@@ -402,7 +505,7 @@ impl Machine {
         self.leave_flight(now, task);
         match end {
             // What really finished is reported as finished, also after a cancel.
-            TaskEnd::Succeeded => self.end(now, task, State::Succeeded),
+            TaskEnd::Succeeded => self.end_executed(now, task, State::Succeeded),
             TaskEnd::Failed(_) | TaskEnd::Errored(_) | TaskEnd::Cancelled if overdue => {
                 let limit = self.topology.settings(task).timeout.unwrap_or_default();
                 let failure =
@@ -420,7 +523,7 @@ impl Machine {
         let begun = self.attempts.get(&task).copied().unwrap_or(1);
         match retry {
             Some(retry)
-                if begun < retry.attempts && !failure.is_permanent() && self.may_start(task) =>
+                if begun < retry.attempts && !failure.is_permanent() && self.may_retry(task) =>
             {
                 let delay = retry.backoff.delay(begun, self.chance());
                 *self.detail(task) = Detail {
@@ -433,11 +536,16 @@ impl Machine {
                 let kind = TaskEventKind::Retry { attempt: begun + 1, delay, failure };
                 self.event(now, task, kind);
             }
-            _ => self.end_failed(now, task, state, failure),
+            _ => {
+                self.detail(task).failure = Some(failure);
+                self.end_executed(now, task, state);
+            }
         }
     }
 
     fn cancel(&mut self, now: Monotonic, info: CancelInfo) {
+        // Where it comes before the start: what had ended is not cancelled.
+        self.take_up_known(now);
         let failed_fast = match self.phase {
             Phase::Cancelled { .. } => return,
             _ if self.is_done() => return,
@@ -487,6 +595,17 @@ impl Machine {
         }
     }
 
+    /// Whether a task whose attempt failed may be tried again.
+    fn may_retry(&self, task: TaskId) -> bool {
+        self.may_start(task) && (!self.is_failing() || self.topology.settings(task).finally)
+    }
+
+    /// Whether a failure is being recorded at which the run will stop: nothing begins any more,
+    /// but the rest does not end before it.
+    fn is_failing(&self) -> bool {
+        self.failing > 0 && matches!(self.phase, Phase::Running)
+    }
+
     /// Gives back slot, caps and holds.
     fn leave_flight(&mut self, now: Monotonic, task: TaskId) {
         let state = self.state[task.index()];
@@ -502,12 +621,13 @@ impl Machine {
 
     /// The one place where a state changes.
     fn set(&mut self, task: TaskId, state: State) {
-        let slot = &mut self.state[task.index()];
-        debug_assert!(!slot.is_terminal(), "BUG: {task:?} ended twice: {slot:?}, {state:?}");
-        if state.is_terminal() {
-            self.open -= 1;
-        }
-        *slot = state;
+        let before = std::mem::replace(&mut self.state[task.index()], state);
+        debug_assert!(!before.is_terminal(), "BUG: {task:?} ended twice: {before:?}, {state:?}");
+        self.open -= usize::from(state.is_terminal());
+        self.gated += u32::from(state == State::Gated);
+        self.gated -= u32::from(before == State::Gated);
+        self.under_way += u32::from(state.is_under_way());
+        self.under_way -= u32::from(before.is_under_way());
     }
 
     fn succeeded(&self, task: TaskId) -> bool {

@@ -86,6 +86,11 @@ mod run {
 
     use super::{Limits, OnFailure};
     use crate::report::{NoObserver, Observer};
+    use crate::runner::TaskEnd;
+    use crate::topology::TaskId;
+
+    /// What [`RunOptions::on_parked`] was given.
+    pub(crate) type OnParked = Box<dyn FnMut() + Send>;
 
     /// The settings of one run, each with its default.
     ///
@@ -104,6 +109,9 @@ mod run {
         pub(crate) grace: Option<Duration>,
         pub(crate) clock: Arc<dyn Clock>,
         pub(crate) seed: u64,
+        pub(crate) recorded: bool,
+        pub(crate) known: Vec<(TaskId, TaskEnd)>,
+        pub(crate) on_parked: Option<OnParked>,
         pub(crate) observer: O,
     }
 
@@ -118,6 +126,9 @@ mod run {
                 grace: Some(Duration::from_secs(5)),
                 clock: Arc::new(SystemClock::new()),
                 seed: 0,
+                recorded: false,
+                known: Vec::new(),
+                on_parked: None,
                 observer: NoObserver,
             }
         }
@@ -173,6 +184,63 @@ mod run {
             self
         }
 
+        /// Whether a task that executed ends only when [`TaskRunner::record`] has ended, so that
+        /// nothing follows from an end that is not kept. While it is recorded, the task has
+        /// neither slot nor holds, and neither a cancel nor another's failure changes its end;
+        /// after a failure at which the run stops nothing is admitted. Default: false.
+        ///
+        /// [`TaskRunner::record`]: crate::TaskRunner::record
+        pub fn recorded(mut self, recorded: bool) -> Self {
+            self.recorded = recorded;
+            self
+        }
+
+        /// Tasks that had ended in an earlier life of the run, such as those that were recorded.
+        /// They end at the start, in canonical order and before anything begins, and are neither
+        /// looked up nor executed: they are reported with no attempt. What their ends mean for
+        /// others and for the run follows then, as always; none of them is skipped because of
+        /// another. A task that was cancelled runs as if it were not named; one that the graph
+        /// does not have is ignored; of several ends of one task the last counts. Default: none.
+        ///
+        /// ```
+        /// use std::sync::Arc;
+        /// use holdpoint_graph::{RunOptions, TaskContext, TaskEnd, TaskRunner, Topology, run};
+        ///
+        /// struct Test;
+        ///
+        /// impl TaskRunner for Test {
+        ///     async fn execute(&self, cx: TaskContext) -> TaskEnd {
+        ///         assert_eq!(cx.task().index(), 1, "the other had ended");
+        ///         TaskEnd::Succeeded
+        ///     }
+        /// }
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let mut builder = Topology::builder();
+        /// let build = builder.task("build").id();
+        /// builder.task("test").needs(build);
+        /// let topology = Arc::new(builder.build()?);
+        /// let options = RunOptions::default().known([(build, TaskEnd::Succeeded)]);
+        /// let report = run(&topology, &Test, options).await?;
+        /// assert_eq!(report.counts().fresh, 2);
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn known(mut self, ends: impl IntoIterator<Item = (TaskId, TaskEnd)>) -> Self {
+            self.known.extend(ends);
+            self
+        }
+
+        /// Is called when the run comes to wait for gates alone (see
+        /// [`Machine::is_parked`](crate::Machine::is_parked)): once each time that becomes so, on
+        /// the driver's task. It must not block. Where it panics, it is not called again.
+        /// Default: nothing.
+        pub fn on_parked(mut self, tell: impl FnMut() + Send + 'static) -> Self {
+            self.on_parked = Some(Box::new(tell));
+            self
+        }
+
         /// Who is told of every event, in order, before its effect. Default: nobody.
         pub fn observer<P: Observer>(self, observer: P) -> RunOptions<P> {
             RunOptions {
@@ -184,6 +252,9 @@ mod run {
                 grace: self.grace,
                 clock: self.clock,
                 seed: self.seed,
+                recorded: self.recorded,
+                known: self.known,
+                on_parked: self.on_parked,
                 observer,
             }
         }
@@ -195,6 +266,7 @@ mod run {
                 .field("limits", &self.limits)
                 .field("on_failure", &self.on_failure)
                 .field("grace", &self.grace)
+                .field("recorded", &self.recorded)
                 .finish_non_exhaustive()
         }
     }

@@ -202,7 +202,7 @@ pub struct Row<'a> {
     pub task: &'a str,
     /// How it ended.
     pub outcome: Outcome,
-    /// Attempts begun; 0 where it never executed.
+    /// Attempts begun; 0 where it never executed, or had ended before this run.
     pub attempts: u32,
     /// From the start of the run to the start of its first attempt, where there was one.
     pub started: Option<Duration>,
@@ -215,7 +215,7 @@ pub struct Row<'a> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counts {
-    /// Executed and succeeded.
+    /// Executed and succeeded, in this run or before it.
     pub fresh: usize,
     /// Found by lookup.
     pub cached: usize,

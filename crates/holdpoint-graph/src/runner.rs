@@ -150,6 +150,7 @@ mod context {
     use holdpoint_hold::HoldTicket;
 
     use super::{Gate, Lookup, TaskEnd};
+    use crate::report::Outcome;
     use crate::topology::TaskId;
 
     /// What an attempt knows of itself.
@@ -269,6 +270,16 @@ mod context {
 
         /// Does the work, once an attempt, with slot, caps and holds taken.
         fn execute(&self, cx: TaskContext) -> impl Future<Output = TaskEnd>;
+
+        /// Keeps how a task that executed ends, before it ends and anything follows from that.
+        /// Holds nothing. Called only with [`RunOptions::recorded`](crate::RunOptions::recorded),
+        /// with the last attempt's number; never for hits, skips and cancellations. The task has
+        /// finished, so its token means nothing here: no cancel and no grace drops this future,
+        /// and the run ends after it. A panic here does not change the task's end.
+        fn record(&self, cx: TaskContext, outcome: Outcome) -> impl Future<Output = ()> {
+            let _ = (cx, outcome);
+            ready(())
+        }
     }
 
     /// As [`TaskRunner`], for tasks that are spread over threads.
@@ -287,6 +298,12 @@ mod context {
 
         /// See [`TaskRunner::execute`].
         fn execute(&self, cx: TaskContext) -> impl Future<Output = TaskEnd> + Send;
+
+        /// See [`TaskRunner::record`].
+        fn record(&self, cx: TaskContext, outcome: Outcome) -> impl Future<Output = ()> + Send {
+            let _ = (cx, outcome);
+            ready(())
+        }
     }
 
     impl<R: SendTaskRunner> TaskRunner for R {
@@ -300,6 +317,10 @@ mod context {
 
         fn execute(&self, cx: TaskContext) -> impl Future<Output = TaskEnd> {
             SendTaskRunner::execute(self, cx)
+        }
+
+        fn record(&self, cx: TaskContext, outcome: Outcome) -> impl Future<Output = ()> {
+            SendTaskRunner::record(self, cx, outcome)
         }
     }
 }

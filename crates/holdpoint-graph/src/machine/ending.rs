@@ -1,5 +1,6 @@
 //! How tasks end, and what that does to others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use holdpoint_core::{CancelCode, CancelInfo, Monotonic};
@@ -7,8 +8,8 @@ use holdpoint_core::{CancelCode, CancelInfo, Monotonic};
 use super::deadlines::Due;
 use super::{Effect, Machine, Phase, State};
 use crate::options::OnFailure;
-use crate::report::TaskEventKind;
-use crate::runner::TaskFailure;
+use crate::report::{Outcome, Source, TaskEventKind};
+use crate::runner::{TaskEnd, TaskFailure};
 use crate::topology::{TaskId, Topology};
 
 impl Machine {
@@ -21,6 +22,90 @@ impl Machine {
     ) {
         self.detail(task).failure = Some(failure);
         self.end(now, task, state);
+        self.count_failure(now, task);
+    }
+
+    /// How a task that executed ends is decided: it ends at once, or when that is recorded.
+    pub(super) fn end_executed(&mut self, now: Monotonic, task: TaskId, state: State) {
+        if self.records {
+            self.settle(now, task, state);
+        } else {
+            self.end_for_good(now, task, state);
+        }
+    }
+
+    pub(super) fn settle(&mut self, now: Monotonic, task: TaskId, state: State) {
+        self.set(task, State::Settling);
+        self.finished[task.index()] = now;
+        self.settling.insert(task, state);
+        self.failing += u32::from(self.stops_the_run(task, state));
+        let attempt = self.attempts.get(&task).copied().unwrap_or(1);
+        let allowed = self.topology.settings(task).allow_failure;
+        let failure = self.details.get(&task).and_then(|detail| detail.failure.clone());
+        let outcome = match (state, failure) {
+            (State::Failed, Some(failure)) => Outcome::Failed { failure, allowed },
+            (State::Errored, Some(failure)) => Outcome::Errored { failure, allowed },
+            _ => Outcome::Succeeded(Source::Fresh),
+        };
+        self.effects.push_back(Effect::Record { task, attempt, outcome });
+    }
+
+    pub(super) fn recorded(&mut self, now: Monotonic, task: TaskId) {
+        if let Some(state) = self.settling.remove(&task) {
+            self.failing -= u32::from(self.stops_the_run(task, state));
+            self.end_for_good(now, task, state);
+        }
+    }
+
+    fn end_for_good(&mut self, now: Monotonic, task: TaskId, state: State) {
+        self.end(now, task, state);
+        if state != State::Succeeded {
+            self.count_failure(now, task);
+        }
+    }
+
+    /// Whether this end is a failure after which nothing more is to begin.
+    fn stops_the_run(&self, task: TaskId, state: State) -> bool {
+        let failed = matches!(state, State::Failed | State::Errored);
+        let counts = failed && !self.topology.settings(task).allow_failure;
+        counts && self.on_failure != OnFailure::KeepGoing
+    }
+
+    /// Ends what had ended in an earlier life of the run: all states before what follows from
+    /// any, so that none of these tasks is skipped or cancelled because of another.
+    pub(super) fn take_up_known(&mut self, now: Monotonic) {
+        if self.known.is_empty() {
+            return;
+        }
+        let mut ends: HashMap<TaskId, TaskEnd> =
+            std::mem::take(&mut self.known).into_iter().collect();
+        let topology = Arc::clone(&self.topology);
+        let mut taken_up = Vec::new();
+        for &task in &topology.canonical {
+            let (state, failure) = match ends.remove(&task) {
+                Some(TaskEnd::Succeeded) => (State::Succeeded, None),
+                Some(TaskEnd::Failed(failure)) => (State::Failed, Some(failure)),
+                Some(TaskEnd::Errored(failure)) => (State::Errored, Some(failure)),
+                Some(TaskEnd::Cancelled) | None => continue,
+            };
+            if failure.is_some() {
+                self.detail(task).failure = failure;
+            }
+            self.conclude(now, task, state);
+            taken_up.push((task, state));
+        }
+        for &(task, _) in &taken_up {
+            self.follow(now, task);
+        }
+        for (task, state) in taken_up {
+            if state != State::Succeeded {
+                self.count_failure(now, task);
+            }
+        }
+    }
+
+    /// What a failure does to the rest of the run, where it counts and is the first.
+    fn count_failure(&mut self, now: Monotonic, task: TaskId) {
         let counts = !self.topology.settings(task).allow_failure;
         if counts && matches!(self.phase, Phase::Running) {
             match self.on_failure {
@@ -74,6 +159,11 @@ impl Machine {
     /// The one way to end a task: state, time, event, and what follows for its successors.
     pub(super) fn end(&mut self, now: Monotonic, task: TaskId, state: State) {
         self.conclude(now, task, state);
+        self.follow(now, task);
+    }
+
+    /// What the end of a task means for its successors.
+    fn follow(&mut self, now: Monotonic, task: TaskId) {
         let topology = Arc::clone(&self.topology);
         if self.succeeded(task) {
             for edge in topology.edges_of(task) {
@@ -86,8 +176,11 @@ impl Machine {
 
     /// State, time and event alone.
     pub(super) fn conclude(&mut self, now: Monotonic, task: TaskId, state: State) {
+        // A record takes no time in the report: the task finished before it.
+        if self.state[task.index()] != State::Settling {
+            self.finished[task.index()] = now;
+        }
         self.set(task, state);
-        self.finished[task.index()] = now;
         if self.observed {
             let outcome = self.terminal_outcome(task);
             self.event(now, task, TaskEventKind::Ended(outcome));
@@ -101,7 +194,8 @@ impl Machine {
             return;
         }
         self.word[index] -= 1;
-        if self.word[index] == 0 {
+        // Before the start all that may arrive is collected by the start itself.
+        if self.word[index] == 0 && self.begun {
             self.arrive(now, task);
         }
     }
@@ -147,7 +241,8 @@ impl Machine {
         let mut ended = Vec::new();
         for &task in &topology.canonical {
             let state = self.state[task.index()];
-            if state.is_terminal() || state.is_in_flight() || self.may_start(task) {
+            let is_settled = state.is_terminal() || state == State::Settling;
+            if is_settled || state.is_in_flight() || self.may_start(task) {
                 continue;
             }
             match state {
@@ -165,7 +260,12 @@ impl Machine {
                 // It did fail; there is only no time for another attempt.
                 Phase::Stopping(_) if self.attempts.contains_key(&task) => {
                     let errored = self.detail(task).errored;
-                    (if errored { State::Errored } else { State::Failed }, None)
+                    let state = if errored { State::Errored } else { State::Failed };
+                    if self.records {
+                        self.settle(now, task, state);
+                        continue;
+                    }
+                    (state, None)
                 }
                 Phase::Stopping(root) => (State::SkippedStopped, Some(root)),
                 Phase::FailingFast(root) => (State::CancelledByFailure, Some(root)),
@@ -181,13 +281,7 @@ impl Machine {
         self.admission.retain_reserved(|task| state[task.index()] == State::Reserved);
         // Only finally-tasks can still be pending now.
         for task in ended {
-            if self.succeeded(task) {
-                for edge in topology.edges_of(task) {
-                    self.satisfy(now, edge.task());
-                }
-            } else {
-                self.skip_descendants(now, task, &topology);
-            }
+            self.follow(now, task);
         }
     }
 

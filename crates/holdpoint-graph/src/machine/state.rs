@@ -33,6 +33,9 @@ pub(crate) enum State {
     Running,
     /// An attempt failed; the next waits for its delay.
     Backoff,
+    /// It executed and how it ends is decided; that is being recorded. Nothing is kept, and
+    /// nothing but the record ends it.
+    Settling,
     // Terminal from here on.
     Succeeded,
     Hit,
@@ -54,6 +57,11 @@ pub(crate) enum State {
 impl State {
     pub(crate) fn is_terminal(self) -> bool {
         self as u8 >= Self::Succeeded as u8
+    }
+
+    /// Whether something is being done for it, or can begin without an answer from outside.
+    pub(super) fn is_under_way(self) -> bool {
+        (Self::Ready as u8..Self::Succeeded as u8).contains(&(self as u8))
     }
 
     pub(super) fn is_in_flight(self) -> bool {

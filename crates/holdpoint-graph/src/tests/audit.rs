@@ -22,6 +22,8 @@ struct Seen {
     started: bool,
     retries: u32,
     end: Option<Outcome>,
+    /// It had ended before the run.
+    known: bool,
 }
 
 /// Takes in the events of a run, one after the other.
@@ -42,6 +44,11 @@ impl Audit {
         }
     }
 
+    /// The task had ended before the run: it does nothing but end, whenever.
+    pub(super) fn knows(&mut self, task: TaskId) {
+        self.seen[task.index()].known = true;
+    }
+
     /// # Panics
     /// Where the event does not fit those before it.
     pub(super) fn take(&mut self, event: &TaskEvent) {
@@ -51,6 +58,13 @@ impl Audit {
         self.now = event.at;
         let before = self.seen[task.index()].clone();
         assert!(before.end.is_none(), "{name}: {:?} after its end", event.kind);
+        if before.known {
+            let TaskEventKind::Ended(end) = &event.kind else {
+                panic!("{name}: {:?} although it had ended", event.kind)
+            };
+            self.seen[task.index()].end = Some(end.clone());
+            return;
+        }
         let began = match &event.kind {
             TaskEventKind::Ended(outcome) => {
                 let skipped = matches!(outcome, Outcome::Skipped(SkipCause::Condition(_)));

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::config;
 use super::model::{Choices, choices};
 use super::plan::{Delays, Plan, plans};
-use super::rig::Rig;
+use super::rig::{Life, Rig};
 use crate::{Effect, Gate, Input, Lookup, TaskEnd, TaskFailure, TaskId};
 
 /// What was begun and has not ended.
@@ -19,12 +19,15 @@ enum Work {
     Gate(TaskId),
     Lookup(TaskId),
     Execution(TaskId),
+    Record(TaskId),
 }
 
 impl Work {
     fn task(self) -> TaskId {
         match self {
-            Self::Gate(task) | Self::Lookup(task) | Self::Execution(task) => task,
+            Self::Gate(task) | Self::Lookup(task) | Self::Execution(task) | Self::Record(task) => {
+                task
+            }
         }
     }
 
@@ -41,15 +44,17 @@ impl Work {
             (Self::Execution(task), 6) => Input::Executed(task, TaskEnd::Errored(boom())),
             (Self::Execution(task), 7) => Input::Executed(task, TaskEnd::Cancelled),
             (Self::Execution(task), _) => Input::Executed(task, TaskEnd::Succeeded),
+            (Self::Record(task), _) => Input::Recorded(task),
         }
     }
 }
 
-fn play(plan: &Plan, choices: &Choices) {
+fn play(plan: &Plan, choices: &Choices, recorded: bool) {
     // Around again, with the first possibility once a round: all come to their turn.
     let mut choices = choices.iter().chain([0]).collect::<Vec<_>>().into_iter().cycle();
     let mut choose = || choices.next().unwrap_or(0);
-    let mut rig = Rig::new(plan.topology(), &plan.limits(), plan.on_failure, plan.grace);
+    let life = Life { recorded, ..Life::default() };
+    let mut rig = Rig::new(plan.topology(), &plan.limits(), plan.on_failure, plan.grace, life);
     let mut work: VecDeque<Work> = VecDeque::new();
     rig.feed(Input::Start(Timestamp::from_micros(0)));
     loop {
@@ -62,6 +67,7 @@ fn play(plan: &Plan, choices: &Choices) {
                 Effect::AwaitGate(task) => work.push_back(Work::Gate(task)),
                 Effect::LookUp(task) => work.push_back(Work::Lookup(task)),
                 Effect::Execute { task, .. } => work.push_back(Work::Execution(task)),
+                Effect::Record { task, .. } => work.push_back(Work::Record(task)),
                 Effect::DropGate(task) | Effect::Abort(task) => {
                     work.retain(|work| work.task() != task);
                 }
@@ -91,13 +97,13 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn graph_008_gr_1_gr_3_ho_3_inputs_may_come_before_effects_are_carried_out(
-        mut plan in plans(30), choices in choices()
+    fn graph_008_graph_009_gr_1_gr_3_ho_3_inputs_may_come_before_effects_are_carried_out(
+        mut plan in plans(30), choices in choices(), recorded in any::<bool>()
     ) {
         // Second attempts meet a stop in more places than first ones.
         for task in plan.tasks.iter_mut().step_by(2) {
             task.retry = Some((3, Delays::Fixed(0)));
         }
-        play(&plan, &choices);
+        play(&plan, &choices, recorded);
     }
 }

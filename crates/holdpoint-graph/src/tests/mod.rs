@@ -27,6 +27,7 @@ mod panics;
 #[cfg(feature = "driver")]
 mod places;
 mod plan;
+mod recorded;
 mod reference;
 mod rig;
 #[cfg(feature = "driver")]

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::config;
 use super::plan::{Plan, plans};
 use super::reference::{Reference, Said};
-use super::rig::{Rig, outcome_text};
+use super::rig::{Life, Rig, outcome_text};
 use crate::{Gate, Input, Lookup, TaskEnd, TaskFailure, TaskId};
 
 /// Choices for one run. Where they end, the first possibility is taken, and everything succeeds.
@@ -45,6 +45,18 @@ proptest! {
         plan in plans(60), choices in choices()
     ) {
         Play::run(&plan, &choices)?;
+    }
+
+    /// The same where ends are recorded, and where some had ended in an earlier life: these do
+    /// nothing but end, at once; and what finished is neither cancelled nor skipped.
+    #[test]
+    fn graph_009_graph_008_store_011_gr_1_gr_3_ba_1_lives_of_a_run_go_by_the_rules_too(
+        plan in plans(40), choices in choices(), recorded in any::<bool>(),
+        known in prop::collection::vec(prop::option::weighted(0.2, 0..8_u8), 40)
+    ) {
+        let known = known.into_iter().take(plan.tasks.len()).enumerate();
+        let known = known.filter_map(|(task, how)| Some((task, said(how?)))).collect();
+        Play::in_life(&plan, &choices, recorded, known)?;
     }
 
     #[test]
@@ -81,6 +93,7 @@ enum Move {
     Gate(usize),
     Lookup(usize),
     Execution(usize),
+    Record(usize),
     Grant,
     Time,
 }
@@ -97,8 +110,19 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     /// Gives every line that was said.
     fn run(plan: &'a Plan, choices: &'a Choices) -> Result<Vec<String>, TestCaseError> {
-        let rig = Rig::new(plan.topology(), &plan.limits(), plan.on_failure, plan.grace);
-        let reference = Reference::new(plan);
+        Self::in_life(plan, choices, false, Vec::new())
+    }
+
+    fn in_life(
+        plan: &'a Plan,
+        choices: &'a Choices,
+        recorded: bool,
+        known: Vec<(usize, Said)>,
+    ) -> Result<Vec<String>, TestCaseError> {
+        let end_of = |(task, said): &(usize, Said)| (TaskId(*task as u32), end(said));
+        let life = Life { recorded, known: known.iter().map(end_of).collect() };
+        let rig = Rig::new(plan.topology(), &plan.limits(), plan.on_failure, plan.grace, life);
+        let reference = Reference::new(plan, recorded, known);
         let mut play = Self { plan, rig, reference, choices: choices.0.iter(), log: Vec::new() };
         play.play().map_err(|fault| {
             TestCaseError::fail(format!("{fault}\n\nuntil then:\n{}", play.log.join("\n")))
@@ -143,6 +167,7 @@ impl<'a> Play<'a> {
         same("what starts, in order", begun(&lines), begun(&expected))?;
         same("what follows", sorted(lines), sorted(expected))?;
         self.reference.check()?;
+        same("parked", self.rig.machine.is_parked(), self.reference.is_parked())?;
         same("the end", self.rig.machine.is_done(), self.reference.is_done())?;
         let deadline = self.reference.next_deadline().map(|time| Monotonic::ZERO + time);
         same("the next deadline", self.rig.machine.next_deadline(), deadline)?;
@@ -154,6 +179,7 @@ impl<'a> Play<'a> {
         let mut moves = Vec::new();
         moves.extend((!self.rig.due.is_empty()).then_some(Move::Grant));
         moves.extend(self.reference.running().into_iter().map(Move::Execution));
+        moves.extend(self.reference.settling().into_iter().map(Move::Record));
         moves.extend(self.reference.looking_up().into_iter().map(Move::Lookup));
         moves.extend(self.reference.gated().into_iter().map(Move::Gate));
         moves.extend(self.reference.next_deadline().map(|_| Move::Time));
@@ -162,6 +188,11 @@ impl<'a> Play<'a> {
             Move::Gate(task) => self.gate(task),
             Move::Lookup(task) => self.lookup(task),
             Move::Execution(task) => self.execution(task),
+            Move::Record(task) => {
+                let what = format!("record of {}", self.name(task));
+                let input = Input::Recorded(TaskId(task as u32));
+                self.step(&what, input, |reference| reference.recorded(task))
+            }
             Move::Grant => {
                 let task = self.rig.due[0].index();
                 self.log.push(format!("-- due: {}", self.name(task)));
@@ -222,16 +253,14 @@ impl<'a> Play<'a> {
 
     fn execution(&mut self, task: usize) -> Result<(), String> {
         let what = format!("execution of {}", self.name(task));
-        let failure = || TaskFailure::new("boom");
-        let failed = |permanent| Said::Failed { text: "boom".to_owned(), permanent };
-        let (end, said) = match self.choose(16) {
-            9..=11 => (TaskEnd::Failed(failure()), failed(false)),
-            12 => (TaskEnd::Failed(failure().permanent()), failed(true)),
-            13 | 14 => (TaskEnd::Errored(failure()), Said::Errored { text: "boom".to_owned() }),
-            15 => (TaskEnd::Cancelled, Said::Cancelled),
-            _ => (TaskEnd::Succeeded, Said::Succeeded),
+        let said = match self.choose(16) {
+            9..=11 => said(4),
+            12 => said(5),
+            13 | 14 => said(6),
+            15 => said(7),
+            _ => said(0),
         };
-        let input = Input::Executed(TaskId(task as u32), end);
+        let input = Input::Executed(TaskId(task as u32), end(&said));
         self.step(&what, input, |reference| reference.executed(task, said))
     }
 
@@ -245,7 +274,8 @@ impl<'a> Play<'a> {
         let task = usize::from(self.choose(self.plan.tasks.len()));
         let id = TaskId(task as u32);
         let is_in = |tasks: Vec<usize>| tasks.contains(&task);
-        let input = match self.choose(4) {
+        let input = match self.choose(5) {
+            4 if !is_in(self.reference.settling()) => Input::Recorded(id),
             0 if !is_in(self.reference.gated()) => Input::GateEnded(id, Gate::Open),
             1 if !is_in(self.reference.looking_up()) => Input::LookedUp(id, Lookup::Hit),
             2 if !is_in(self.reference.running()) => Input::Executed(id, TaskEnd::Succeeded),
@@ -276,6 +306,29 @@ impl<'a> Play<'a> {
 
     fn name(&self, task: usize) -> String {
         self.plan.tasks[task].full_name()
+    }
+}
+
+fn said(how: u8) -> Said {
+    let text = || "boom".to_owned();
+    match how {
+        0..=3 => Said::Succeeded,
+        4 => Said::Failed { text: text(), permanent: false },
+        5 => Said::Failed { text: text(), permanent: true },
+        6 => Said::Errored { text: text() },
+        _ => Said::Cancelled,
+    }
+}
+
+fn end(said: &Said) -> TaskEnd {
+    match said {
+        Said::Succeeded => TaskEnd::Succeeded,
+        Said::Failed { text, permanent: false } => TaskEnd::Failed(TaskFailure::new(text)),
+        Said::Failed { text, permanent: true } => {
+            TaskEnd::Failed(TaskFailure::new(text).permanent())
+        }
+        Said::Errored { text } => TaskEnd::Errored(TaskFailure::new(text)),
+        Said::Cancelled => TaskEnd::Cancelled,
     }
 }
 

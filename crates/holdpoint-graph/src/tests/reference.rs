@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::plan::{HOLDS, Mode, Plan};
-use crate::EdgeKind;
+use crate::{EdgeKind, OnFailure};
 
 /// Seconds and their parts since the start.
 type Time = Duration;
@@ -23,6 +23,8 @@ enum Stage {
     Reserved(usize),
     Running,
     Delayed,
+    /// It executed, and this end is being recorded.
+    Settling(End),
     Ended(End),
 }
 
@@ -69,6 +71,8 @@ struct Node {
     overdue: bool,
     /// How the last attempt failed.
     last: Option<Said>,
+    /// Its lookup missed when nothing could begin.
+    missed: bool,
 }
 
 /// A hold request, from its ticket to its release.
@@ -81,6 +85,10 @@ struct Request {
 
 pub(super) struct Reference<'a> {
     plan: &'a Plan,
+    /// Whether ends are recorded.
+    recorded: bool,
+    /// What had ended before.
+    known: Vec<(usize, Said)>,
     canonical: Vec<usize>,
     /// For each task the length of the longest path that begins with it.
     paths: Vec<u64>,
@@ -93,11 +101,19 @@ pub(super) struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    pub(super) fn new(plan: &'a Plan) -> Self {
-        let node =
-            Node { stage: Stage::Pending, attempts: 0, deadline: None, overdue: false, last: None };
+    pub(super) fn new(plan: &'a Plan, recorded: bool, known: Vec<(usize, Said)>) -> Self {
+        let node = Node {
+            stage: Stage::Pending,
+            attempts: 0,
+            deadline: None,
+            overdue: false,
+            last: None,
+            missed: false,
+        };
         Self {
             plan,
+            recorded,
+            known,
             canonical: plan.canonical(),
             paths: longest_paths(plan),
             nodes: vec![node; plan.tasks.len()],
@@ -117,6 +133,18 @@ impl<'a> Reference<'a> {
     }
 
     pub(super) fn start(&mut self) {
+        let mut known = std::mem::take(&mut self.known);
+        known.retain(|(_, said)| *said != Said::Cancelled);
+        for (task, said) in &known {
+            let end = match said {
+                Said::Succeeded => End::new("succeeded", true, ""),
+                said => self.failure(*task, said),
+            };
+            self.conclude(*task, end);
+        }
+        known.sort_by_key(|(task, _)| self.canonical.iter().position(|place| place == task));
+        known.iter().for_each(|(task, _)| self.skip_those_that_need(*task));
+        known.iter().for_each(|(task, _)| self.count(*task));
         self.arrivals();
     }
 
@@ -141,11 +169,14 @@ impl<'a> Reference<'a> {
 
     pub(super) fn missed(&mut self, task: usize) {
         self.clear_deadline(task);
-        if self.may_begin(task) {
+        if !self.may_begin(task) {
+            self.end_by_phase(task, "");
+        } else if self.is_failing() {
+            self.nodes[task].missed = true;
+            self.nodes[task].stage = Stage::Ready;
+        } else {
             self.say(task, "missed");
             self.ask(task);
-        } else {
-            self.end_by_phase(task, "");
         }
     }
 
@@ -167,7 +198,7 @@ impl<'a> Reference<'a> {
         self.clear_deadline(task);
         self.give_holds_back(task);
         match said {
-            Said::Succeeded => self.end(task, End::new("succeeded", true, "")),
+            Said::Succeeded => self.finish(task, End::new("succeeded", true, "")),
             _ if overdue => {
                 let limit = self.plan.tasks[task].timeout.expect("it was too late");
                 let text = format!("timed out after {limit:?}");
@@ -176,6 +207,12 @@ impl<'a> Reference<'a> {
             Said::Cancelled => self.end_by_phase(task, ""),
             said => self.attempt_failed(task, said),
         }
+    }
+
+    pub(super) fn recorded(&mut self, task: usize) {
+        let Stage::Settling(end) = self.nodes[task].stage.clone() else { panic!("it does not") };
+        self.end(task, end);
+        self.count(task);
     }
 
     pub(super) fn cancel(&mut self, text: &str) {
@@ -244,6 +281,17 @@ impl<'a> Reference<'a> {
         self.at(|stage| *stage == Stage::Running)
     }
 
+    pub(super) fn settling(&self) -> Vec<usize> {
+        self.at(|stage| matches!(stage, Stage::Settling(_)))
+    }
+
+    /// Whether only gates are waited for.
+    pub(super) fn is_parked(&self) -> bool {
+        let idle = |stage: &Stage| matches!(stage, Stage::Pending | Stage::Ended(_));
+        let all = self.nodes.len();
+        !self.gated().is_empty() && self.gated().len() + self.at(idle).len() == all
+    }
+
     /// Tasks that wait although their holds are kept for them.
     pub(super) fn due(&self) -> Vec<usize> {
         self.at(|stage| matches!(stage, Stage::Waiting(ticket) if self.requests[*ticket].granted))
@@ -267,7 +315,7 @@ impl<'a> Reference<'a> {
             ensure(request.granted == due, format!("{request:?}, and due is {due}"))?;
         }
         let moves = in_flight().count() + self.gated().len() + self.due().len();
-        let may_move = moves > 0 || self.next_deadline().is_some();
+        let may_move = moves + self.settling().len() > 0 || self.next_deadline().is_some();
         ensure(self.is_done() || may_move, "nothing can happen any more".to_owned())
     }
 
@@ -296,6 +344,9 @@ impl<'a> Reference<'a> {
             let first = self.nodes[task].attempts == 0;
             if let Stage::Reserved(_) = self.nodes[task].stage {
                 self.execute(task);
+            } else if std::mem::take(&mut self.nodes[task].missed) {
+                self.say(task, "missed");
+                self.ask(task);
             } else if first && self.plan.tasks[task].lookup {
                 self.nodes[task].stage = Stage::LookingUp;
                 self.lines.push(format!("look up {}", self.name(task)));
@@ -307,6 +358,9 @@ impl<'a> Reference<'a> {
 
     /// The first in order that slots and caps allow.
     fn next_to_admit(&self) -> Option<usize> {
+        if self.is_failing() {
+            return None;
+        }
         let mut reserved = Vec::new();
         let mut ready = Vec::new();
         for (place, &task) in self.canonical.iter().enumerate() {
@@ -410,6 +464,14 @@ impl<'a> Reference<'a> {
             Phase::Stopping(_) | Phase::FailingFast(_) => self.plan.tasks[task].is_finally(),
             Phase::Cancelled { .. } => false,
         }
+    }
+
+    /// Whether a failure is being recorded at which the run will stop.
+    fn is_failing(&self) -> bool {
+        let fails = |node: &Node| matches!(&node.stage, Stage::Settling(end) if !end.success);
+        self.plan.on_failure != OnFailure::KeepGoing
+            && matches!(self.phase, Phase::Open)
+            && self.nodes.iter().any(fails)
     }
 
     /// The tokens of these have fired: in a while they are dropped.

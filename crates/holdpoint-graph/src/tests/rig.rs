@@ -9,8 +9,8 @@ use holdpoint_hold::{Claims, HoldSet, Ticket};
 
 use super::audit::Audit;
 use crate::{
-    Effect, Input, Limits, Machine, OnFailure, Outcome, Report, SkipCause, Source, TaskEvent,
-    TaskEventKind, TaskId, Topology, UpstreamEnd,
+    Effect, Input, Limits, Machine, OnFailure, Outcome, Report, SkipCause, Source, TaskEnd,
+    TaskEvent, TaskEventKind, TaskId, Topology, UpstreamEnd,
 };
 
 /// What a driver is without its futures: it answers [`Effect::RequestHolds`] at once and keeps
@@ -28,12 +28,20 @@ pub(super) struct Rig {
     audit: Audit,
 }
 
+/// What a run keeps for later ones, and has of earlier ones.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Life {
+    pub(super) recorded: bool,
+    pub(super) known: Vec<(TaskId, TaskEnd)>,
+}
+
 impl Rig {
     pub(super) fn new(
         topology: Arc<Topology>,
         limits: &Limits,
         on_failure: OnFailure,
         grace: Option<Duration>,
+        life: Life,
     ) -> Self {
         let mut set = HoldSet::new();
         for (scope, name, units) in &topology.capacities {
@@ -44,14 +52,21 @@ impl Rig {
             (!holds.is_empty()).then(|| set.claims(holds).expect("checked at build"))
         };
         let claims = (0..topology.len()).map(claims_of).collect();
+        let mut audit = Audit::new(&topology);
+        let ended = |(_, end): &&(TaskId, TaskEnd)| !matches!(end, TaskEnd::Cancelled);
+        life.known.iter().filter(ended).for_each(|(task, _)| audit.knows(*task));
+        let mut machine = Machine::new(&topology, limits, on_failure, grace, 0);
+        if life.recorded {
+            machine = machine.with_recorded_ends();
+        }
         Self {
-            machine: Machine::new(&topology, limits, on_failure, grace, 0),
+            machine: machine.with_known_ends(life.known),
             now: Monotonic::ZERO,
             due: VecDeque::new(),
             set,
             claims,
             tickets: (0..topology.len()).map(|_| None).collect(),
-            audit: Audit::new(&topology),
+            audit,
             topology,
         }
     }
@@ -123,6 +138,9 @@ impl Rig {
             Effect::LookUp(task) | Effect::AwaitGate(task) => {
                 assert!(self.tickets[task.index()].is_none(), "it looks up with a hold");
             }
+            Effect::Record { task, .. } => {
+                assert!(self.tickets[task.index()].is_none(), "it is recorded with a hold");
+            }
             Effect::Event(ref event) => self.audit.take(event),
             _ => {}
         }
@@ -142,6 +160,10 @@ impl Rig {
             Effect::Execute { task, attempt: 1 } => format!("execute {}", self.name(*task)),
             Effect::Execute { task, attempt } => {
                 format!("execute {} ({attempt})", self.name(*task))
+            }
+            Effect::Record { task, outcome, .. } => {
+                let text = outcome_text(&self.topology, outcome);
+                format!("record {}: {text}", self.name(*task))
             }
             Effect::Cancel(task, cause) => format!("cancel {}: {cause}", self.name(*task)),
             Effect::Abort(task) => format!("abort {}", self.name(*task)),

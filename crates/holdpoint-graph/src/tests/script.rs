@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use holdpoint_core::{CancelCode, CancelInfo, Monotonic, Timestamp};
 
-use super::rig::{Rig, outcome_text};
+use super::rig::{Life, Rig, outcome_text};
 use crate::{
     Gate, Input, Limits, Lookup, OnFailure, Report, TaskEnd, TaskFailure, TaskId, Topology,
     TopologyBuilder,
@@ -18,6 +18,7 @@ pub(super) struct Script {
     limits: Limits,
     on_failure: OnFailure,
     grace: Option<Duration>,
+    life: Life,
 }
 
 /// Without limits, keeping going, with a grace of five seconds.
@@ -29,6 +30,7 @@ pub(super) fn script(define: impl FnOnce(&mut TopologyBuilder)) -> Script {
         limits: Limits::unlimited(),
         on_failure: OnFailure::KeepGoing,
         grace: Some(Duration::from_secs(5)),
+        life: Life::default(),
     }
 }
 
@@ -52,12 +54,29 @@ impl Script {
         self
     }
 
+    /// With recorded ends.
+    pub(super) fn recorded(mut self) -> Self {
+        self.life.recorded = true;
+        self
+    }
+
+    /// The task had ended in an earlier life.
+    pub(super) fn known(mut self, task: &str, end: TaskEnd) -> Self {
+        let task = self.topology.find(task).unwrap_or_else(|| panic!("no task {task}"));
+        self.life.known.push((task, end));
+        self
+    }
+
     /// Starts the run; gives what followed too.
     pub(super) fn start(self) -> (Run, Vec<String>) {
-        let Self { topology, limits, on_failure, grace } = self;
-        let mut run = Run { rig: Rig::new(topology, &limits, on_failure, grace) };
-        let lines = run.step(Input::Start(Timestamp::from_micros(0)));
+        let mut run = self.unstarted();
+        let lines = run.begins();
         (run, lines)
+    }
+
+    pub(super) fn unstarted(self) -> Run {
+        let Self { topology, limits, on_failure, grace, life } = self;
+        Run { rig: Rig::new(topology, &limits, on_failure, grace, life) }
     }
 
     /// Starts a run whose first lines are not of interest.
@@ -72,6 +91,20 @@ pub(super) struct Run {
 }
 
 impl Run {
+    pub(super) fn begins(&mut self) -> Vec<String> {
+        self.step(Input::Start(Timestamp::from_micros(0)))
+    }
+
+    /// The end of the task is recorded.
+    pub(super) fn records(&mut self, task: &str) -> Vec<String> {
+        let task = self.task(task);
+        self.step(Input::Recorded(task))
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.rig.machine.is_parked()
+    }
+
     pub(super) fn succeeds(&mut self, task: &str) -> Vec<String> {
         self.executed(task, TaskEnd::Succeeded)
     }
@@ -167,7 +200,7 @@ impl Run {
     }
 }
 
-fn boom() -> TaskFailure {
+pub(super) fn boom() -> TaskFailure {
     TaskFailure::new("boom")
 }
 

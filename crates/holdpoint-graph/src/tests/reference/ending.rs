@@ -11,7 +11,9 @@ impl Reference<'_> {
         let attempts = self.nodes[task].attempts;
         let permanent = matches!(said, Said::Failed { permanent: true, .. });
         let retry = self.plan.tasks[task].retry.filter(|(most, _)| attempts < *most);
-        match retry.filter(|_| !permanent && self.may_begin(task)) {
+        let may_begin =
+            self.may_begin(task) && (!self.is_failing() || self.plan.tasks[task].is_finally());
+        match retry.filter(|_| !permanent && may_begin) {
             Some((_, delays)) => {
                 let delay = Duration::from_secs(match delays {
                     Delays::Fixed(seconds) => seconds,
@@ -26,16 +28,36 @@ impl Reference<'_> {
                 self.say(task, &line);
                 self.nodes[task].last = Some(said);
             }
+            None if self.recorded => self.finish(task, self.failure(task, &said)),
             None => self.fail(task, &said),
         }
+    }
+
+    /// The task has executed and is to end so.
+    pub(super) fn finish(&mut self, task: usize, end: End) {
+        if self.recorded {
+            self.settle(task, end);
+        } else {
+            self.end(task, end);
+        }
+    }
+
+    fn settle(&mut self, task: usize, end: End) {
+        self.lines.push(format!("record {}: {}", self.name(task), end.text));
+        self.nodes[task].stage = Stage::Settling(end);
     }
 
     /// The task has failed for good.
     pub(super) fn fail(&mut self, task: usize, said: &Said) {
         let end = self.failure(task, said);
-        let counts = !end.success;
         self.end(task, end);
-        if !counts || !matches!(self.phase, Phase::Open) {
+        self.count(task);
+    }
+
+    /// What the end of a task means for the run.
+    pub(super) fn count(&mut self, task: usize) {
+        let Stage::Ended(end) = &self.nodes[task].stage else { panic!("it has not ended") };
+        if end.success || !matches!(self.phase, Phase::Open) {
             return;
         }
         match self.plan.on_failure {
@@ -77,14 +99,14 @@ impl Reference<'_> {
         let mut ended = Vec::new();
         for task in self.canonical.clone() {
             let node = &self.nodes[task];
-            let over = matches!(node.stage, Stage::Ended(_)) || self.is_in_flight(task);
-            if over || self.may_begin(task) {
+            let over = matches!(node.stage, Stage::Ended(_) | Stage::Settling(_));
+            if over || self.is_in_flight(task) || self.may_begin(task) {
                 continue;
             }
-            let end = match (&self.phase, &node.last) {
+            let (end, executed) = match (&self.phase, &node.last) {
                 // It did fail; there is only no time for another attempt.
-                (Phase::Stopping(_), Some(said)) => self.failure(task, said),
-                _ => self.end_in_phase(task, ""),
+                (Phase::Stopping(_), Some(said)) => (self.failure(task, said), true),
+                _ => (self.end_in_phase(task, ""), false),
             };
             match node.stage {
                 Stage::Gated => self.lines.push(format!("drop gate of {}", self.name(task))),
@@ -92,6 +114,10 @@ impl Reference<'_> {
                 _ => {}
             }
             self.nodes[task].deadline = None;
+            if executed && self.recorded {
+                self.settle(task, end);
+                continue;
+            }
             self.conclude(task, end);
             ended.push(task);
         }
