@@ -473,6 +473,22 @@ pub(crate) async fn let_go(session: &Session) {
     .await;
 }
 
+/// Waits until the body of a session that this process has given up is gone.
+pub(crate) async fn gone(session: &Session) {
+    let mut place = Leaves { session, place: Place::default() };
+    poll_fn(|cx| {
+        let mut state = session.lock();
+        if state.has_left || state.lost().is_none() || !session.is_recorded {
+            return Poll::Ready(());
+        }
+        let replaced = state.watch().changed.register(&mut place.place, cx.waker());
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Waits for a suspended session that may go on in this process.
 struct Soon<'a> {
     handle: &'a SessionHandle,

@@ -62,6 +62,7 @@ impl Shared {
         if !self.is_durable {
             return Err(ResumeError::NotFound(id));
         }
+        self.let_go_of_given_up(id).await.map_err(of_append)?;
         match self.admission().ask_live(id) {
             Admitted::Now => {}
             Admitted::Later => {
@@ -308,6 +309,12 @@ impl Shared {
         let Some(store) = self.store.clone().filter(|_| self.is_durable) else { return Ok(0) };
         let states =
             [StateName::Planned, StateName::Running, StateName::Paused, StateName::Suspended];
+        let given_up: Vec<_> = self.given_up().keys().copied().collect();
+        for id in given_up {
+            if let Err(error) = self.let_go_of_given_up(id).await {
+                tracing::warn!(session = %id, "it is given up and cannot be let go of: {error}");
+            }
+        }
         let mut after = 0;
         let mut count = 0;
         loop {

@@ -133,8 +133,28 @@ impl Loaded {
     ) -> Result<Appended, AppendError> {
         (change.is_claim, change.is_release) = (true, true);
         let fence = Fence::Claim { epoch: self.info.epoch };
+        self.append(store, fence, &change)
+    }
+
+    /// Lets go of a session that this process owns and does not run.
+    pub(crate) fn release(
+        self,
+        store: &dyn Store,
+        mut change: Change,
+    ) -> Result<Appended, AppendError> {
+        change.is_release = true;
+        let fence = Fence::Owned { epoch: self.info.epoch };
+        self.append(store, fence, &change)
+    }
+
+    fn append(
+        self,
+        store: &dyn Store,
+        fence: Fence,
+        change: &Change,
+    ) -> Result<Appended, AppendError> {
         let link = Link::new(self.info.stream, self.about, fence, self.info.last_seq);
-        link.append_once(store, &self.machine, &change)
+        link.append_once(store, &self.machine, change)
     }
 }
 
@@ -211,6 +231,7 @@ pub(crate) async fn answer(
             }
             let_go(&session).await;
         }
+        shared.let_go_of_given_up(id).await.map_err(AnswerError::Store)?;
         let loaded = load(shared, id).map_err(AnswerError::from)?;
         let tried = if loaded.is_owned() {
             ask_answer(shared, id, &given).await?
@@ -293,6 +314,7 @@ pub(crate) async fn cancel(
             }
             let_go(&session).await;
         }
+        shared.let_go_of_given_up(id).await.map_err(CancelError::Store)?;
         let loaded = load(shared, id).map_err(CancelError::from)?;
         let tried = if loaded.is_owned() {
             match ask(shared, id, &Request::Cancel(cause.clone())).await? {
@@ -392,12 +414,24 @@ impl Desk {
 impl Responder for Desk {
     fn request(&self, stream: &Stream, request: &[u8], reply: Reply) {
         let (Some(shared), Stream::Session(id)) = (self.shared.upgrade(), stream) else { return };
-        // Dropped, the reply says that it is not owned here.
-        let Some(session) = shared.get(*id) else { return };
         let send = |answer: &Answer, reply: Reply| {
             if let Ok(bytes) = serde_json::to_vec(answer) {
                 reply.send(bytes);
             }
+        };
+        let known = shared.get(*id);
+        let Some(session) = known.clone().filter(|session| !session.has_left()) else {
+            if known.is_some() || shared.given_up().contains_key(id) {
+                let id = *id;
+                self.runtime.spawn(async move {
+                    match shared.let_go_of_given_up(id).await {
+                        Ok(()) => drop(reply),
+                        Err(error) => send(&Answer::Refused(error.to_string().into()), reply),
+                    }
+                });
+            }
+            // Dropped, the reply says that it is not owned here.
+            return;
         };
         let decided = match serde_json::from_slice::<Request>(request) {
             Ok(Request::Answer(answers)) => {

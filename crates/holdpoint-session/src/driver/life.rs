@@ -206,6 +206,11 @@ impl Session {
         state.task = None;
         let has_place = std::mem::take(&mut state.has_live_place);
         let has_ended = state.lost().is_none() && state.shown().state().is_terminal();
+        let given_up = session.is_recorded.then(|| state.given_up()).flatten();
+        if let Some(epoch) = given_up {
+            // Before others hear that it has left, and look.
+            shared.given_up().insert(session.id, epoch);
+        }
         if !has_ended && session.is_recorded {
             // Others may take it: from now on the store tells of it.
             state.has_left = true;
@@ -219,6 +224,9 @@ impl Session {
         }
         if shared.is_abandoned() || !has_ended && session.is_recorded {
             shared.forget(session);
+        }
+        if given_up.is_some() {
+            shared.let_go_later(session.id);
         }
         effects.carry_out(session);
         if has_place && !was_dropped {

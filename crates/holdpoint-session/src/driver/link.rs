@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) about: About,
     /// How the next append is fenced.
     fence: Fence,
+    /// Under which epoch the last append was fenced.
+    epoch: u64,
     /// Of the first append of a new session.
     pub(crate) key: Option<Arc<str>>,
     /// The number of the last event that was decided.
@@ -166,6 +168,7 @@ impl Link {
             stream,
             about,
             fence,
+            epoch: epoch_of(fence),
             key: None,
             decided,
             pending: VecDeque::new(),
@@ -182,6 +185,11 @@ impl Link {
     /// The number of the last event that was decided.
     pub(crate) fn decided(&self) -> u64 {
         self.decided
+    }
+
+    /// The epoch under which this process runs it, or did last.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Whether all that was decided is shown.
@@ -289,6 +297,7 @@ impl Link {
         self.key = None;
         let is_free = change.is_release || machine.session().owner().is_none();
         let epoch = epoch_of(self.fence);
+        self.epoch = epoch;
         self.fence = if is_free { Fence::Claim { epoch } } else { Fence::Owned { epoch } };
         Ok(appended)
     }

@@ -3,11 +3,12 @@
 //! Reading order: [`session`] (decide, commit, show), [`task`] (the body's turns), [`life`] (what
 //! happens from outside and at the end), [`spawn`], then what they use: [`port`] and [`slots`] for
 //! bodies that are not recorded, [`turn`], [`recorded`] and [`journal`] for those that are,
-//! [`link`], [`kept`] and [`sizes`] to the store, [`history`] and [`watch`] for who looks,
+//! [`link`], [`kept`], [`sizes`] and [`given_up`] to the store, [`history`] and [`watch`] for who looks,
 //! [`shared`] and [`admission`] for all sessions together.
 
 mod admission;
 mod children;
+mod given_up;
 mod history;
 mod journal;
 mod kept;

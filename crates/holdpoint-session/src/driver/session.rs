@@ -485,6 +485,22 @@ impl State {
         self.link.as_deref()?.lost.as_ref()
     }
 
+    /// The epoch under which this process may still own a session with which it cannot go on.
+    pub(crate) fn given_up(&self) -> Option<u64> {
+        let link = self.link.as_deref()?;
+        let is_over = match link.lost.as_ref()? {
+            // It is not ours, or never was.
+            AppendError::LostOwnership { .. }
+            | AppendError::Owned { .. }
+            | AppendError::EpochPassed { .. }
+            | AppendError::Exists { .. }
+            | AppendError::KeyTaken { .. }
+            | AppendError::NotFound { .. } => true,
+            error => error.is_final(),
+        };
+        (!is_over).then(|| link.epoch())
+    }
+
     /// Whether nothing more is to be learnt of it here.
     pub(crate) fn is_left(&self) -> bool {
         self.has_left || self.lost().is_some()

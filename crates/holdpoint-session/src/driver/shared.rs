@@ -9,9 +9,10 @@
 //!    its task is over.
 //!
 //! # Locks
-//! The shards of the map, the admission, the list of the ended, the bodies and the keys each have a
-//! lock of their own. Under that of the keys a session may be made; under any other no lock is
-//! taken. The map and the admission may be asked under a session's lock.
+//! The shards of the map, the admission, the lists of the ended and of those given up, the bodies and
+//! the keys each have a lock of their own. Under that of the keys a session may be made; under any
+//! other no lock is taken. The map, the admission and those given up may be asked under a session's
+//! lock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     admission: Mutex<Admission>,
     ended: Mutex<Ended>,
     awaited: Mutex<Awaited>,
+    /// Sessions that were given up and not let go of, each with the epoch under which it ran.
+    given_up: Mutex<HashMap<SessionId, u64>>,
     keys: Mutex<HashMap<Arc<str>, SessionId>>,
     closing: Mutex<Option<CancelInfo>>,
     is_closing: AtomicBool,
@@ -108,6 +111,7 @@ impl Shared {
             admission,
             ended: Mutex::default(),
             awaited: Mutex::default(),
+            given_up: Mutex::default(),
             keys: Mutex::default(),
             closing: Mutex::default(),
             is_closing: AtomicBool::new(false),
@@ -153,6 +157,10 @@ impl Shared {
 
     pub(crate) fn ended(&self) -> MutexGuard<'_, Ended> {
         lock(&self.ended)
+    }
+
+    pub(crate) fn given_up(&self) -> MutexGuard<'_, HashMap<SessionId, u64>> {
+        lock(&self.given_up)
     }
 
     pub(crate) fn bodies(&self) -> MutexGuard<'_, Bodies> {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod ends;
+mod given_up;
 mod ledger;
 mod limits;
 mod observers;
