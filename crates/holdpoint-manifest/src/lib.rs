@@ -50,5 +50,6 @@ pub use find::{FindError, find};
 pub use load::LoadError;
 pub use location::{Located, Location};
 pub use model::{
-    Action, HoldMode, HoldName, HoldScope, HoldUse, Jobs, Limits, Manifest, Retry, Task,
+    Action, Approval, HoldMode, HoldName, HoldScope, HoldUse, Hook, HookAction, Hooks, Jobs,
+    Limits, Manifest, OnTimeout, Retry, Task,
 };

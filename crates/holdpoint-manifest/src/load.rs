@@ -84,7 +84,7 @@ impl Manifest {
         let mut reader = Reader::new(&source);
         let draft = read_draft(&source, &mut reader);
         reader.faults.finish()?;
-        Ok(Self::new(source, draft.default, draft.limits, draft.tasks))
+        Ok(Self::new(source, draft.default, draft.limits, draft.tasks, draft.hooks))
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Manifest {
     default: Vec<Located<Name>>,
     limits: Limits,
     tasks: Vec<Task>,
+    hooks: Hooks,
     by_name: BTreeMap<Name, usize>,
 }
 
@@ -39,13 +40,14 @@ impl Manifest {
         default: Vec<Located<Name>>,
         limits: Limits,
         tasks: Vec<Task>,
+        hooks: Hooks,
     ) -> Self {
         let by_name = tasks
             .iter()
             .enumerate()
             .map(|(index, task)| (task.name.value.clone(), index))
             .collect();
-        Self { source, default, limits, tasks, by_name }
+        Self { source, default, limits, tasks, hooks, by_name }
     }
 
     /// What runs where no target is named, in the order written; empty where nothing is set.
@@ -97,6 +99,23 @@ impl Manifest {
     pub fn nearest_task(&self, name: &str) -> Option<&Name> {
         let near = nearest(name, self.tasks.iter().map(|task| task.name.value.as_str()))?;
         self.task(near).map(|task| &task.name.value)
+    }
+
+    /// What is told of a run, and whom.
+    ///
+    /// ```
+    /// use holdpoint_manifest::{Action, HookAction, Manifest};
+    ///
+    /// let text = "{ tasks: { build: make }, on: { failure: ./tell.sh } }";
+    /// let manifest = Manifest::parse("holdpoint.yaml", text)?;
+    /// let hook = manifest.hooks().failure.as_ref().unwrap();
+    /// assert!(matches!(&hook.what, HookAction::Command(Action::Shell { script }) if script == "./tell.sh"));
+    /// assert!(manifest.hooks().paused.is_none());
+    /// # Ok::<(), holdpoint_manifest::Diagnostics>(())
+    /// ```
+    #[must_use]
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     /// The manifest's file, absolute.
@@ -200,9 +219,11 @@ pub struct Task {
     pub allow_failure: bool,
     /// `if:` a shell command; the task is skipped where it exits with another code than 0.
     pub condition: Option<String>,
+    /// Asks a person before the task runs.
+    pub approval: Option<Approval>,
 }
 
-/// What a task runs.
+/// What a task or a hook runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// `run:` a shell script; its lines, where the manifest lists them, are joined by `\n`.
@@ -278,4 +299,68 @@ pub struct Retry {
     pub attempts: NonZeroU32,
     /// How long to wait after each failure. Default: one second, doubled up to five minutes.
     pub backoff: Backoff,
+}
+
+/// `approval:` a question that must be answered with yes before the task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Approval {
+    /// What is asked, as written. Never blank, at most 65536 bytes.
+    pub prompt: String,
+    /// How long the answer may take; more than zero. `None`: for ever.
+    pub timeout: Option<Duration>,
+    /// What becomes of the task where nobody has answered by then. Default:
+    /// [`OnTimeout::Fail`].
+    pub on_timeout: OnTimeout,
+}
+
+/// `on_timeout:` what becomes of a task whose question nobody has answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnTimeout {
+    /// It fails, because it took too long.
+    #[default]
+    Fail,
+    /// It fails, as if the answer had been no.
+    Reject,
+}
+
+/// `on:` what is told of a run, and whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Hooks {
+    /// When a run has failed.
+    pub failure: Option<Hook>,
+    /// When a run has succeeded.
+    pub success: Option<Hook>,
+    /// When a run waits for an answer.
+    pub paused: Option<Hook>,
+    /// When a schedule has failed so often that it stops.
+    pub tripped: Option<Hook>,
+}
+
+/// One entry of `on:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hook {
+    /// What is done.
+    pub what: HookAction,
+    /// How long it may take; more than zero. `None`: nothing is said about it.
+    pub timeout: Option<Duration>,
+    /// The place of the entry's key.
+    pub location: Location,
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookAction {
+    /// Runs a command.
+    Command(Action),
+    /// `webhook:` posts to an address.
+    Webhook {
+        /// The address: `http` or `https`, with a host, in ASCII, without credentials and without
+        /// a fragment; at most 8192 bytes.
+        url: String,
+        /// The variable of the caller that holds the key with which the message is signed.
+        secret_env: Option<String>,
+    },
 }

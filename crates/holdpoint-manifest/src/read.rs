@@ -4,11 +4,14 @@
 //! so that one look at the output shows everything that is wrong. What several tasks have to do
 //! with one another is not looked at here but in [`check`](crate::check).
 
+mod approval;
 mod duration;
 mod holds;
+mod hooks;
 mod keys;
 mod manifest;
 mod task;
+mod url;
 mod values;
 
 pub(crate) use manifest::Draft;

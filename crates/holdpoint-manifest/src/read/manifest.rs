@@ -1,4 +1,4 @@
-//! The top of a manifest: version, default targets, limits, tasks.
+//! The top of a manifest: version, default targets, limits, tasks, hooks.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use holdpoint_core::Name;
 use crate::diagnostic::Kind;
 use crate::faults::quoted;
 use crate::location::{Located, Location};
-use crate::model::{Jobs, Limits, Task};
+use crate::model::{Hooks, Jobs, Limits, Task};
 use crate::node::{Node, Value};
 
 use super::Reader;
@@ -19,8 +19,8 @@ const VERSION: u32 = 1;
 
 const TOP: Keys = Keys {
     of: "a manifest",
-    known: &["version", "default", "limits", "tasks"],
-    later: &["name", "projects", "params", "dotenv", "env", "tags", "schedules", "on"],
+    known: &["version", "default", "limits", "tasks", "on"],
+    later: &["name", "projects", "params", "dotenv", "env", "tags", "schedules"],
 };
 
 const LIMITS: Keys = Keys { of: "`limits`", known: &["jobs", "tags", "holds"], later: &[] };
@@ -31,6 +31,7 @@ pub(crate) struct Draft {
     pub(crate) default: Vec<Located<Name>>,
     pub(crate) limits: Limits,
     pub(crate) tasks: Vec<Task>,
+    pub(crate) hooks: Hooks,
 }
 
 impl Reader<'_> {
@@ -65,7 +66,8 @@ impl Reader<'_> {
                     draft.default = self.distinct(key, "a list of tasks", value, Self::task_name);
                 }
                 "limits" => draft.limits = self.limits(value),
-                _ => draft.tasks = self.tasks(value),
+                "tasks" => draft.tasks = self.tasks(value),
+                _ => draft.hooks = self.hooks(value),
             }
         }
         draft

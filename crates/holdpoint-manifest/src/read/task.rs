@@ -35,18 +35,9 @@ const TASK: Keys = Keys {
         "retry",
         "allow_failure",
         "if",
-    ],
-    later: &[
-        "inputs",
-        "outputs",
-        "cache",
-        "hash_env",
-        "inherit_env",
         "approval",
-        "secrets",
-        "params",
-        "tty",
     ],
+    later: &["inputs", "outputs", "cache", "hash_env", "inherit_env", "secrets", "params", "tty"],
 };
 
 const RETRY: Keys = Keys {
@@ -84,6 +75,7 @@ impl Reader<'_> {
             retry: None,
             allow_failure: false,
             condition: None,
+            approval: None,
         };
         match &node.value {
             Value::Map(map) => self.task_entries(&mut task, map),
@@ -107,7 +99,7 @@ impl Reader<'_> {
         for (key, at, value) in entries {
             match key {
                 "desc" => task.desc = self.text("`desc`", value).map(str::to_owned),
-                "run" => run = Some((at, self.run(value))),
+                "run" => run = Some((at, self.run("`run`", value))),
                 "exec" => exec = Some((at, self.exec(value))),
                 "dir" => task.dir = self.dir(value),
                 "needs" => task.needs = self.tasks_of(key, value),
@@ -132,7 +124,8 @@ impl Reader<'_> {
                 "allow_failure" => {
                     task.allow_failure = self.boolean("`allow_failure`", value).unwrap_or(false);
                 }
-                _ => task.condition = self.some_text("`if`", value).map(str::to_owned),
+                "if" => task.condition = self.some_text("`if`", value).map(str::to_owned),
+                _ => task.approval = self.approval(value),
             }
         }
         self.variables_given_once(task);
@@ -145,11 +138,11 @@ impl Reader<'_> {
         };
     }
 
-    /// A task without a command is a group, and a group has members.
+    /// A task without a command is a group, and a group has members or asks whether to go on.
     fn does_something(&mut self, task: &Task, entries: &[(&str, Location, &Node<'_>)]) {
         let empty = |node: &Node<'_>| matches!(&node.value, Value::List(items) if items.is_empty());
         let does = entries.iter().any(|(key, _, value)| match *key {
-            "run" | "exec" => true,
+            "run" | "exec" | "approval" => true,
             "needs" | "after" | "finally" => !empty(value),
             _ => false,
         });
@@ -161,15 +154,15 @@ impl Reader<'_> {
     }
 
     /// `run`: a script, or its lines.
-    fn run(&mut self, node: &Node<'_>) -> Option<Action> {
-        let Value::List(lines) = &node.value else { return self.script("`run`", node) };
+    pub(super) fn run(&mut self, what: &str, node: &Node<'_>) -> Option<Action> {
+        let Value::List(lines) = &node.value else { return self.script(what, node) };
         let mut script = String::new();
         for line in lines {
-            script.push_str(self.text("a line of `run`", line)?);
+            script.push_str(self.text(&format!("a line of {what}"), line)?);
             script.push('\n');
         }
         if script.trim().is_empty() {
-            self.faults.invalid(node.location, "`run` is empty");
+            self.faults.invalid(node.location, format!("{what} is empty"));
             return None;
         }
         script.pop();
@@ -181,7 +174,7 @@ impl Reader<'_> {
     }
 
     /// `exec`: a program and its arguments.
-    fn exec(&mut self, node: &Node<'_>) -> Option<Action> {
+    pub(super) fn exec(&mut self, node: &Node<'_>) -> Option<Action> {
         let Value::List(words) = &node.value else {
             self.wrong_type("`exec`", "a list: a program and its arguments", node);
             return None;
@@ -255,7 +248,7 @@ impl Reader<'_> {
     }
 
     /// The name of an environment variable.
-    fn variable(&mut self, node: &Node<'_>) -> Option<Located<String>> {
+    pub(super) fn variable(&mut self, node: &Node<'_>) -> Option<Located<String>> {
         let name = self.text("the name of a variable", node)?;
         let fault = if name.is_empty() {
             "the name of a variable is empty".to_owned()

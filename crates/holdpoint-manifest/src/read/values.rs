@@ -17,11 +17,16 @@ use super::Reader;
 impl<'s> Reader<'s> {
     /// A fault: `what` ("`desc`", "the name of a tag") is not what it must be.
     pub(super) fn wrong_type(&mut self, what: &str, takes: &str, node: &Node<'_>) {
-        let message = match node.value {
+        let message = self.of_wrong_type(what, takes, node);
+        self.faults.add(Kind::WrongType, node.location, message, || None);
+    }
+
+    /// The words of [`wrong_type`](Self::wrong_type), for those who can help.
+    pub(super) fn of_wrong_type(&self, what: &str, takes: &str, node: &Node<'_>) -> String {
+        match node.value {
             Value::Null => format!("{what} has no value: it takes {takes}"),
             _ => format!("{what} takes {takes}, not {}", self.described(node)),
-        };
-        self.faults.add(Kind::WrongType, node.location, message, || None);
+        }
     }
 
     fn described(&self, node: &Node<'_>) -> String {

@@ -128,3 +128,15 @@ fn in_4_a_text_over_the_cap_is_refused() {
       | ^
     ");
 }
+
+#[test]
+fn man_012_a_question_over_the_cap_is_refused() {
+    let asks = |bytes: usize| {
+        parse(&format!("tasks: {{ a: {{ approval:\n \"{}\" }} }}", "x".repeat(bytes)))
+    };
+    let manifest = asks(65_536).unwrap();
+    assert_eq!(manifest.tasks()[0].approval.as_ref().unwrap().prompt.len(), 65_536);
+    let faults = asks(65_537).unwrap_err().to_string();
+    let head = "holdpoint.yaml:2:2: `approval` has 65537 bytes, and at most 65536\n";
+    assert!(faults.starts_with(head), "{faults}");
+}

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::{Action, HoldMode, Jobs, Manifest, Retry, Task};
+use crate::{Action, Approval, HoldMode, HookAction, Jobs, Manifest, Retry, Task};
 
 use super::parse;
 
@@ -71,6 +71,16 @@ fn in_3_in_5_syntax() {
 }
 
 #[test]
+fn man_012_approvals() {
+    golden("approvals", include_str!("corpus/approvals.yaml"));
+}
+
+#[test]
+fn man_013_hooks() {
+    golden("hooks", include_str!("corpus/hooks.yaml"));
+}
+
+#[test]
 fn man_009_aliases() {
     golden("aliases", include_str!("corpus/aliases.yaml"));
 }
@@ -121,14 +131,42 @@ fn said(manifest: &Manifest) -> String {
     for task in manifest.tasks() {
         write!(out, "\n{}:{}", task.name.value, keys(task)).unwrap();
     }
+    let hooks = manifest.hooks();
+    for (key, hook) in [
+        ("failure", &hooks.failure),
+        ("success", &hooks.success),
+        ("paused", &hooks.paused),
+        ("tripped", &hooks.tripped),
+    ] {
+        let Some(hook) = hook else { continue };
+        write!(out, "\non {key}:").unwrap();
+        match &hook.what {
+            HookAction::Command(action) => command(&mut out, action),
+            HookAction::Webhook { url, secret_env } => {
+                write!(out, " post to {url}").unwrap();
+                if let Some(name) = secret_env {
+                    write!(out, ", key in {name}").unwrap();
+                }
+            }
+        }
+        if let Some(timeout) = hook.timeout {
+            write!(out, ", timeout {timeout:?}").unwrap();
+        }
+    }
     out
+}
+
+fn command(out: &mut String, action: &Action) {
+    match action {
+        Action::Shell { script } => write!(out, " run {script:?}").unwrap(),
+        Action::Exec { program, args } => write!(out, " exec {program:?} {args:?}").unwrap(),
+    }
 }
 
 fn keys(task: &Task) -> String {
     let mut out = String::new();
     match &task.action {
-        Some(Action::Shell { script }) => write!(out, " run {script:?}").unwrap(),
-        Some(Action::Exec { program, args }) => write!(out, " exec {program:?} {args:?}").unwrap(),
+        Some(action) => command(&mut out, action),
         None => out.push_str(" group"),
     }
     let lists = [
@@ -170,6 +208,12 @@ fn keys(task: &Task) -> String {
     }
     if let Some(desc) = &task.desc {
         write!(out, ", desc {desc:?}").unwrap();
+    }
+    if let Some(Approval { prompt, timeout, on_timeout }) = &task.approval {
+        write!(out, ", asks {prompt:?}").unwrap();
+        if let Some(timeout) = timeout {
+            write!(out, " for {timeout:?}, then {on_timeout:?}").unwrap();
+        }
     }
     out
 }

@@ -33,8 +33,13 @@ tasks:
     allow_failure: false
     if: test -f src/Makefile
   lint: { <<: *fetch, run: [cc --version, ./lint.sh] }
-  test: { needs: [build] }
-  notify: { finally: [test], run: ./notify.sh }
+  test: { needs: [build], approval: Test now? }
+  notify: { finally: [test], run: ./notify.sh, approval: { prompt: Tell?, timeout: 24h, on_timeout: reject } }
+on:
+  failure: ./tell.sh
+  success: [date, ./tell.sh]
+  paused: { webhook: "http://127.0.0.1:9000/hook", secret_env: HOOK_KEY, timeout: 30s }
+  tripped: { exec: [./tell.sh, 010] }
 "#;
 
 /// Pieces from which YAML is made, and some that it fears.
@@ -43,6 +48,10 @@ const PIECES: &[&str] = &[
     "run:",
     "needs:",
     "holds:",
+    "approval:",
+    "on:",
+    "webhook:",
+    "http://",
     "limits:",
     "jobs:",
     "- ",
@@ -163,7 +172,7 @@ proptest! {
     fn in_3_line_ends_change_nothing(at in 0..FULL.len(), end in select(&["\n", "\r\n", "\r"][..])) {
         let cut = &FULL[..at];
         let say = |text: &str| match parse(text) {
-            Ok(manifest) => format!("{:?}", manifest.tasks()),
+            Ok(manifest) => format!("{:?}{:?}", manifest.tasks(), manifest.hooks()),
             Err(faults) => faults.to_string(),
         };
         prop_assert_eq!(say(cut), say(&cut.replace('\n', end)));

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 
 use super::{parse, refused};
-use crate::{Diagnostics, Kind, Location};
+use crate::{Diagnostics, Hook, Kind, Location};
 
 #[test]
 fn man_001_all_faults_of_a_file_are_told_in_the_order_of_their_places() {
@@ -18,7 +18,7 @@ tasks:
     timeout: 10
     needs: [build, fetch]
   fetch: { rnu: curl }
-  test: { needs: biuld, approval: Sure? }
+  test: { needs: biuld, secrets: [KEY] }
 "
         ),
         @"
@@ -46,13 +46,13 @@ tasks:
     help: did you mean `run`?
 
     holdpoint.yaml:10:18: there is no task `biuld`
-    10 |   test: { needs: biuld, approval: Sure? }
+    10 |   test: { needs: biuld, secrets: [KEY] }
        |                  ^^^^^
     help: did you mean `build`?
 
-    holdpoint.yaml:10:25: `approval` is a key of a later version of holdpoint: this one does not support it yet
-    10 |   test: { needs: biuld, approval: Sure? }
-       |                         ^^^^^^^^
+    holdpoint.yaml:10:25: `secrets` is a key of a later version of holdpoint: this one does not support it yet
+    10 |   test: { needs: biuld, secrets: [KEY] }
+       |                         ^^^^^^^
     "
     );
 }
@@ -158,6 +158,17 @@ tasks:
     assert_eq!(place(manifest.limits().tags["heavy"].location), (1, 19));
     // Where no weight is written, it is the task's.
     assert_eq!(place(manifest.task("b").unwrap().weight.location), (11, 3));
+}
+
+#[test]
+fn man_001_man_013_the_place_of_a_hook_is_its_key() {
+    let text = "tasks: {}\non:\n  failure: ./tell.sh\n  paused:\n    webhook: http://a/\n";
+    let manifest = parse(text).unwrap();
+    let place = |hook: &Option<Hook>| hook.as_ref().map(|hook| hook.location.to_string());
+    let hooks = manifest.hooks();
+    assert_eq!(place(&hooks.failure).as_deref(), Some("3:3"));
+    assert_eq!(place(&hooks.paused).as_deref(), Some("4:3"));
+    assert!(hooks.success.is_none() && hooks.tripped.is_none());
 }
 
 #[test]
