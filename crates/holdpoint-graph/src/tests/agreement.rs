@@ -2,7 +2,7 @@
 //! random graphs whose outcomes are fixed beforehand, so that no schedule can change them.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use holdpoint_core::{Cancel, CancelCode};
 use holdpoint_hold::Holds;
@@ -15,7 +15,7 @@ use super::config;
 use super::plan::{Delays, Plan, plans};
 use crate::{
     EdgeKind, Gate, Lookup, OnFailure, Outcome, Report, RunOptions, SendTaskRunner, TaskContext,
-    TaskEnd, TaskEvent, TaskFailure, run, run_spawned,
+    TaskEnd, TaskEvent, TaskFailure, TaskId, run, run_spawned,
 };
 
 /// How a task ends, apart from messages and roots: which of two failures came first is open.
@@ -188,6 +188,64 @@ async fn ran(plan: &Plan, fate: &Fate, cancel: Cancel, spread: bool) -> Report {
     report
 }
 
+/// A run that keeps what it does over several lives.
+#[derive(Clone)]
+struct Lives {
+    fate: Fate,
+    recorded: Arc<Mutex<Vec<(TaskId, TaskEnd)>>>,
+}
+
+impl Lives {
+    fn known(&self) -> Vec<(TaskId, TaskEnd)> {
+        self.recorded.lock().expect("nobody panics").clone()
+    }
+
+    /// One more life, which begins with what is recorded.
+    async fn live(&self, plan: &Plan, spread: bool) -> Report {
+        let known = self.known();
+        let topology = plan.topology();
+        let mut audit = Audit::new(&topology);
+        known.iter().for_each(|(task, _)| audit.knows(*task));
+        let observer = |event: &TaskEvent| audit.take(event);
+        let options = RunOptions::default().limits(plan.limits()).on_failure(plan.on_failure);
+        let options = options.recorded(true).known(known).observer(observer);
+        let report = if spread {
+            run_spawned(&topology, Arc::new(self.clone()), options).await
+        } else {
+            run(&topology, self, options).await
+        };
+        let report = report.expect("a good run");
+        assert_eq!(report.observer_panic(), None, "the audit found something");
+        audit.compare(&report);
+        report
+    }
+}
+
+impl SendTaskRunner for Lives {
+    async fn gate(&self, cx: TaskContext) -> Gate {
+        SendTaskRunner::gate(&self.fate, cx).await
+    }
+
+    async fn lookup(&self, cx: TaskContext) -> Lookup {
+        SendTaskRunner::lookup(&self.fate, cx).await
+    }
+
+    async fn execute(&self, cx: TaskContext) -> TaskEnd {
+        SendTaskRunner::execute(&self.fate, cx).await
+    }
+
+    async fn record(&self, cx: TaskContext, outcome: Outcome) {
+        self.fate.take_time(&cx, "record").await;
+        let end = match outcome {
+            Outcome::Succeeded(crate::Source::Fresh) => TaskEnd::Succeeded,
+            Outcome::Failed { failure, .. } => TaskEnd::Failed(failure),
+            Outcome::Errored { failure, .. } => TaskEnd::Errored(failure),
+            other => panic!("{other:?} is not recorded"),
+        };
+        self.recorded.lock().expect("nobody panics").push((cx.task(), end));
+    }
+}
+
 fn ends(plan: &Plan, report: &Report) -> Vec<End> {
     let end = |task: &super::plan::Task| {
         let id = report.topology().find(&task.full_name()).expect("a task");
@@ -216,6 +274,42 @@ proptest! {
         prop_assert_eq!(&ends(&plan, &inline), &expected);
         let spread = two_threads().block_on(ran(&plan, &fate, Cancel::new(), true));
         prop_assert_eq!(ends(&plan, &spread), expected);
+    }
+
+    /// Two crashes at any moment, and then a life to the end: the ends are those of a run without
+    /// a crash, what was recorded does not do anything again, and whatever executed is recorded.
+    #[test]
+    fn graph_008_graph_009_store_011_gr_1_gr_3_a_run_goes_on_after_crashes(
+        (mut plan, fate) in fates(), moments in any::<[u8; 2]>(), spread in any::<bool>()
+    ) {
+        plan.on_failure = OnFailure::KeepGoing;
+        let expected = fate.ends(&plan);
+        let lives = Lives { fate, recorded: Arc::default() };
+        let runtime = || if spread { two_threads() } else { one_thread() };
+        for moment in moments {
+            runtime().block_on(async {
+                let crash = async {
+                    for _ in 0..moment % 40 {
+                        yield_now().await;
+                    }
+                };
+                tokio::select! {
+                    _ = lives.live(&plan, spread) => {}
+                    () = crash => {}
+                }
+            });
+        }
+        let report = runtime().block_on(lives.live(&plan, spread));
+        prop_assert_eq!(ends(&plan, &report), expected);
+        let mut recorded: Vec<TaskId> = lives.known().into_iter().map(|(task, _)| task).collect();
+        recorded.sort_unstable();
+        let count = recorded.len();
+        recorded.dedup();
+        prop_assert_eq!(recorded.len(), count, "recorded twice");
+        for task in report.topology().tasks().filter(|&task| report.row(task).attempts > 0) {
+            let cancelled = matches!(report.outcome(task), Outcome::Cancelled { .. });
+            prop_assert_eq!(recorded.contains(&task), !cancelled);
+        }
     }
 
     /// A cancel at any moment, in every mode: no task without its one end, no hold left.

@@ -20,6 +20,8 @@ mod failures;
 mod gates;
 mod holds;
 mod interleavings;
+#[cfg(feature = "driver")]
+mod lives;
 mod model;
 mod order;
 #[cfg(feature = "driver")]
