@@ -1,5 +1,6 @@
 //! The command line: flags, their variables and their help.
 
+mod runs;
 mod store;
 
 use std::num::NonZeroU32;
@@ -14,6 +15,10 @@ use clap::{
 use holdpoint::graph::OnFailure;
 use holdpoint::run::Targets;
 
+pub(crate) use runs::{
+    AnswerArgs, ApproveArgs, CancelArgs, EnqueueArgs, LogsArgs, PsArgs, RejectArgs, ResumeArgs,
+    RetryArgs, RunName, ShowArgs, WhyArgs,
+};
 pub(crate) use store::{ExportArgs, PruneArgs, StoreArgs, StoreCheckArgs, StoreCommand};
 
 const EXAMPLES: &str = "\
@@ -23,6 +28,9 @@ Examples:
   holdpoint run test lint        run these and what they need
   holdpoint run test -n          say what that would run, and in which order
   holdpoint run --all -k         run everything, whatever fails on the way
+  holdpoint ps                   what runs, and what waits for you
+  holdpoint approve 7            let run 7 go on; `reject 7 --reason ...` does not
+  holdpoint resume 7             go on with a run that was stopped or killed
   holdpoint check                look for mistakes without running anything
   holdpoint store check          look whether the store is sound
 
@@ -36,14 +44,16 @@ Exit codes:
   0      everything succeeded
   1      something failed
   2      the command or the manifest has a mistake, and nothing was started
+  3      the run waits for an answer, and nothing else can go on
   4      the run was cancelled from elsewhere
   128+n  ended by signal n: 130 by Ctrl-C, 143 by SIGTERM";
 
 const RUN_NOTES: &str = "\
 After a failure nothing more is started, and what runs may finish; -k and
 --fail-fast change that. The first Ctrl-C ends the running tasks with time to
-clean up, the second at once. What tasks print is kept beside the manifest, in
-.holdpoint/logs/.
+clean up, the second at once; `holdpoint resume` goes on with the run, as it does
+after a crash, and does not do again what was done. Runs are kept beside the
+manifest in .holdpoint/, what tasks print in .holdpoint/logs/.
 
 Environment:
   Every flag has a variable, HOLDPOINT_ and its long name, such as
@@ -70,6 +80,28 @@ pub(crate) enum Command {
     /// Run tasks and what they need.
     #[command(after_help = RUN_NOTES)]
     Run(RunArgs),
+    /// Register a run without starting it, and print its number.
+    Enqueue(EnqueueArgs),
+    /// List the runs that have not ended.
+    Ps(PsArgs),
+    /// Show a run: its tasks, its questions, where it stands.
+    Show(ShowArgs),
+    /// Print what the tasks of a run have printed.
+    Logs(LogsArgs),
+    /// Say why a run or a task waits, was skipped or has failed.
+    Why(WhyArgs),
+    /// Answer a question of a run with yes.
+    Approve(ApproveArgs),
+    /// Answer a question of a run with no.
+    Reject(RejectArgs),
+    /// Answer a question of a run.
+    Answer(AnswerArgs),
+    /// Ask a run to stop for good.
+    Cancel(CancelArgs),
+    /// Go on with a run that was stopped, or lost its process.
+    Resume(ResumeArgs),
+    /// Make another attempt of a run that failed or was cancelled.
+    Retry(RetryArgs),
     /// Look for mistakes in the manifest, and say what would run.
     Check(CheckArgs),
     /// Check, export or prune the store.
@@ -100,6 +132,9 @@ pub(crate) struct Common {
         hide_env = true
     )]
     pub(crate) directory: Option<PathBuf>,
+    /// The folder of the store, instead of `.holdpoint` beside the manifest.
+    #[arg(long, global = true, value_name = "DIR", env = "HOLDPOINT_STORE", hide_env = true)]
+    pub(crate) store: Option<PathBuf>,
     /// Whether to use colours; auto: on a terminal, unless NO_COLOR or CI is set.
     #[arg(
         long,
@@ -127,6 +162,22 @@ pub(crate) struct RunArgs {
     /// Tasks to run, with what they need. None: the manifest's `default`.
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
+    /// Say what would run, in order, and start nothing.
+    #[arg(short = 'n', long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_DRY_RUN", hide_env = true)]
+    pub(crate) dry_run: bool,
+    /// Run every task of the manifest.
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_ALL", hide_env = true)]
+    all: bool,
+    /// Begin the run in the background and print its number.
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_DETACH", hide_env = true)]
+    pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// How a run is carried out and shown.
+#[derive(Debug, Args)]
+pub(crate) struct How {
     /// How many tasks run at a time, instead of `limits.jobs`.
     #[arg(
         short,
@@ -143,12 +194,6 @@ pub(crate) struct RunArgs {
     /// After a failure, cancel what is running.
     #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_FAIL_FAST", hide_env = true)]
     fail_fast: bool,
-    /// Say what would run, in order, and start nothing.
-    #[arg(short = 'n', long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_DRY_RUN", hide_env = true)]
-    pub(crate) dry_run: bool,
-    /// Run every task of the manifest.
-    #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_ALL", hide_env = true)]
-    all: bool,
     /// Write what happens to FILE, one JSON object a line; `-` is standard output, and then the
     /// tasks' output goes to standard error.
     #[arg(long, value_name = "FILE", env = "HOLDPOINT_EVENTS", hide_env = true)]
@@ -163,6 +208,9 @@ pub(crate) struct RunArgs {
         hide_env = true
     )]
     pub(crate) style: StyleChoice,
+    /// Answer every question of an approval with yes.
+    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "HOLDPOINT_YES", hide_env = true)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -194,7 +242,7 @@ pub(crate) enum StyleChoice {
     None,
 }
 
-impl RunArgs {
+impl How {
     /// Whether standard output belongs to the events alone.
     pub(crate) fn events_take_stdout(&self) -> bool {
         self.events.as_deref() == Some(Path::new("-"))
@@ -205,9 +253,10 @@ impl RunArgs {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) cli: Cli,
-    /// Of `run`: what to reach, and what a failure does.
+    /// Of `run` and `enqueue`: what to reach.
     pub(crate) targets: Targets,
-    pub(crate) on_failure: OnFailure,
+    /// What a failure does, where that was said.
+    pub(crate) on_failure: Option<OnFailure>,
 }
 
 impl Request {
@@ -221,7 +270,7 @@ impl Request {
 
     fn from_matches(matches: ArgMatches) -> Result<Self, clap::Error> {
         let cli = Cli::from_arg_matches(&matches)?;
-        let mut request = Self { cli, targets: Targets::Default, on_failure: OnFailure::Stop };
+        let mut request = Self { cli, targets: Targets::Default, on_failure: None };
         let refuse = |command: &str, message: &str| {
             let mut top = Cli::command();
             let spoken = top.find_subcommand_mut(command).map(|sub| sub.clone());
@@ -229,33 +278,32 @@ impl Request {
         };
         match (&request.cli.command, matches.subcommand()) {
             (Some(Command::Run(run)), Some((name, given))) => {
-                let conflict = |one: &str, other: &str| {
-                    refuse(name, &format!("{one} and {other} exclude each other"))
-                };
-                request.targets = match exclusive(
-                    given,
-                    ("all", run.all),
-                    ("targets", !run.targets.is_empty()),
-                ) {
-                    Ok(Choice::First) => Targets::All,
-                    Ok(_) => Targets::Named(run.targets.clone()),
-                    Err(Both) => return Err(conflict("--all", "targets")),
-                };
-                request.on_failure = match exclusive(
-                    given,
-                    ("keep_going", run.keep_going),
-                    ("fail_fast", run.fail_fast),
-                ) {
-                    Ok(Choice::First) => OnFailure::KeepGoing,
-                    Ok(Choice::Second) => OnFailure::FailFast,
-                    Ok(Choice::Neither) => OnFailure::Stop,
-                    Err(Both) => return Err(conflict("--keep-going", "--fail-fast")),
-                };
+                request.targets = reach(given, run.all, &run.targets)
+                    .map_err(|Both| refuse(name, "--all and targets exclude each other"))?;
+            }
+            (Some(Command::Enqueue(enqueue)), Some((name, given))) => {
+                request.targets = reach(given, enqueue.all, &enqueue.targets)
+                    .map_err(|Both| refuse(name, "--all and targets exclude each other"))?;
+            }
+            (Some(Command::Logs(logs)), _) if logs.file.is_some() => {
+                request.cli.common.file.clone_from(&logs.file);
             }
             (Some(Command::Check(check)), _) if !check.targets.is_empty() => {
                 request.targets = Targets::Named(check.targets.clone());
             }
             _ => {}
+        }
+        if let (Some(how), Some((name, given))) = (request.how(), matches.subcommand()) {
+            let both = ("keep_going", how.keep_going);
+            request.on_failure = match exclusive(given, both, ("fail_fast", how.fail_fast)) {
+                Ok(Choice::First) => Some(OnFailure::KeepGoing),
+                Ok(Choice::Second) => Some(OnFailure::FailFast),
+                Ok(Choice::Neither) => None,
+                Err(Both) => {
+                    let text = "--keep-going and --fail-fast exclude each other";
+                    return Err(refuse(name, text));
+                }
+            };
         }
         if request.cli.json && request.cli.command.is_some() {
             return Err(refuse(
@@ -265,6 +313,26 @@ impl Request {
         }
         Ok(request)
     }
+}
+
+impl Request {
+    /// How a run is to be carried out, of a command that does.
+    fn how(&self) -> Option<&How> {
+        match &self.cli.command {
+            Some(Command::Run(args)) => Some(&args.how),
+            Some(Command::Resume(args)) => Some(&args.how),
+            Some(Command::Retry(args)) => Some(&args.how),
+            _ => None,
+        }
+    }
+}
+
+/// What is to be reached.
+fn reach(given: &ArgMatches, all: bool, targets: &[String]) -> Result<Targets, Both> {
+    Ok(match exclusive(given, ("all", all), ("targets", !targets.is_empty()))? {
+        Choice::First => Targets::All,
+        _ => Targets::Named(targets.to_vec()),
+    })
 }
 
 enum Choice {
@@ -362,9 +430,10 @@ mod tests {
 
     #[test]
     fn keep_going_and_fail_fast_exclude_each_other() {
-        assert_eq!(read(&["run"]).unwrap().on_failure, OnFailure::Stop);
-        assert_eq!(read(&["run", "-k"]).unwrap().on_failure, OnFailure::KeepGoing);
-        assert_eq!(read(&["run", "--fail-fast"]).unwrap().on_failure, OnFailure::FailFast);
+        assert_eq!(read(&["run"]).unwrap().on_failure, None);
+        assert_eq!(read(&["run", "-k"]).unwrap().on_failure, Some(OnFailure::KeepGoing));
+        let fail_fast = read(&["run", "--fail-fast"]).unwrap();
+        assert_eq!(fail_fast.on_failure, Some(OnFailure::FailFast));
         assert!(read(&["run", "-k", "--fail-fast"]).is_err());
     }
 

@@ -19,6 +19,7 @@ use holdpoint::graph::Hold;
 use holdpoint::manifest::Task;
 use holdpoint::process::{Tail, write_block};
 use holdpoint::run::{Attempt, AttemptOutput, Plan, TaskOutput};
+use holdpoint::session::Question;
 use holdpoint::{Event, EventSink, TaskName};
 
 use crate::check::command;
@@ -80,7 +81,7 @@ impl Console {
     }
 
     /// A row on standard error.
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.out.write(Target::Stderr, format!("{text}\n").into_bytes());
     }
 
@@ -177,14 +178,27 @@ impl Console {
         self.row(task, State::Skipped, &why);
     }
 
-    /// The first signal, or another request to end.
-    fn cancel_requested(&self, why: &str) {
+    /// The first signal, or another reason to let go of the run.
+    pub(crate) fn stopping(&self, why: &str) {
         let running = self.board().began.len();
         self.say(&format!(
             "{}: ending {}; a second signal ends everything at once",
             plain(why),
             tasks(running)
         ));
+    }
+
+    /// Somebody wants the run to end for good.
+    fn cancel_requested(&self, why: &str) {
+        let running = self.board().began.len();
+        self.say(&format!("cancelled, {}: ending {}", plain(why), tasks(running)));
+    }
+
+    /// A task waits for an answer.
+    fn asked(&self, question: &Question) {
+        if let Some(task) = &question.task {
+            self.row(task, State::Waiting, &format!("\"{}\"", plain(&question.prompt)));
+        }
     }
 }
 
@@ -227,6 +241,7 @@ impl EventSink for Console {
             EventKind::TaskCancelled { task, text, .. } => {
                 self.ended(task, State::Cancelled, text.as_deref().unwrap_or_default());
             }
+            EventKind::SessionQuestion(question) => self.asked(question),
             EventKind::SessionCancelRequested(cause) => self.cancel_requested(&cause.text),
             _ => {}
         }

@@ -6,7 +6,8 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use holdpoint::manifest::{Diagnostic, FindError, LoadError};
-use holdpoint::run::{Ending, PlanError, RunError};
+use holdpoint::run::{Ending, FindRunError, PlanError, RunError};
+use holdpoint::session::{AnswerError, ResumeError, StateName};
 use holdpoint::store::{AppendError, OpenError, ReadError};
 
 use crate::args::Common;
@@ -42,6 +43,26 @@ pub(crate) enum Failure {
     Export(PathBuf, io::Error),
     /// The export could not be written to this file.
     ExportLost(PathBuf, io::Error),
+    /// The run that is named is not there.
+    FindRun(FindRunError),
+    /// The store does not number its runs.
+    NoNumber,
+    /// There is neither such a run nor a run with such a task.
+    NoSuchThing(String),
+    /// The run asks nothing.
+    NothingOpen { run: u64, state: StateName },
+    /// The run asks several things, and it was not said which is meant.
+    WhichQuestion { run: u64, open: Vec<String> },
+    /// The run does not ask that.
+    NoQuestion { run: u64, wanted: String, open: Vec<String> },
+    /// Somebody else was faster.
+    AnsweredElsewhere { run: u64 },
+    /// The answer is none.
+    Answer { question: String, message: String },
+    /// The answer was not taken.
+    Refused(Box<AnswerError>),
+    /// The run has ended.
+    HasEnded { run: u64, state: StateName },
     /// The runtime or a thread could not be made.
     Runtime(io::Error),
     /// Standard output took no more.
@@ -116,6 +137,29 @@ impl Failure {
             Self::ExportLost(path, error) => {
                 format!("error: the export to {} was given up: {error}", path.display())
             }
+            Self::FindRun(error) => plain(&format!("error: {error}")),
+            Self::NoNumber => "error: the store has no number for the run".to_owned(),
+            Self::NoSuchThing(what) => {
+                plain(&format!("error: `{what}` is neither a run nor a task of one"))
+            }
+            Self::NothingOpen { run, state } => {
+                format!("error: run #{run} asks nothing: it is {}", state)
+            }
+            Self::WhichQuestion { run, open } => {
+                format!("error: run #{run} asks {} things: {}", open.len(), open.join(", "))
+            }
+            Self::NoQuestion { run, wanted, open } => plain(&format!(
+                "error: run #{run} does not ask `{wanted}`; it asks {}",
+                open.join(", ")
+            )),
+            Self::AnsweredElsewhere { run } => {
+                format!("error: the question of run #{run} was answered meanwhile")
+            }
+            Self::Answer { question, message } => plain(&format!("error: `{question}`: {message}")),
+            Self::Refused(error) => chain(error),
+            Self::HasEnded { run, state } => {
+                format!("error: run #{run} has ended: it is {}", state)
+            }
             Self::Runtime(error) => format!("error: no runtime: {error}"),
             Self::Output(error) => format!("error: cannot write to standard output: {error}"),
         }
@@ -133,11 +177,37 @@ impl Failure {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("`{}` lists the tasks", common.again("")),
             }),
+            Self::FindRun(FindRunError::Unknown(_)) | Self::NoSuchThing(_) => {
+                Some(format!("`{}` lists the runs", common.again("ps --all")))
+            }
+            Self::WhichQuestion { run, .. } => Some(format!(
+                "name the one you mean: {}",
+                common.again(&format!("approve {run} QUESTION"))
+            )),
+            Self::Run(RunError::Resume(error)) => resume_help(error, common),
+            Self::Run(RunError::Plan(PlanError::UnknownTarget { nearest: Some(name), .. })) => {
+                Some(format!("did you mean `{name}`?"))
+            }
             Self::Open(OpenError::Missing { .. }) => {
                 Some("--store DIR or HOLDPOINT_STORE names another folder".to_owned())
             }
             _ => None,
         }
+    }
+}
+
+/// What to do about a run that does not go on.
+fn resume_help(error: &ResumeError, common: &Common) -> Option<String> {
+    match error {
+        ResumeError::Owned { .. } => {
+            Some(format!("another process runs it; `{}` shows it", common.again("show RUN")))
+        }
+        ResumeError::Ended { state: StateName::Done } => None,
+        ResumeError::Ended { .. } => Some(format!("try `{}`", common.again("retry RUN"))),
+        ResumeError::NotRetryable { state } if !state.is_terminal() => {
+            Some(format!("try `{}`", common.again("resume RUN")))
+        }
+        _ => None,
     }
 }
 

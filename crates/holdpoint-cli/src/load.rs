@@ -38,11 +38,20 @@ impl Common {
         Err(Failure::Directory(directory.clone(), std::io::ErrorKind::NotADirectory.into()))
     }
 
-    /// The program with a command and the flags that lead to the same manifest: for help.
+    /// The folder of the store that is meant.
+    pub(crate) fn store_folder(&self) -> Result<PathBuf, Failure> {
+        match &self.store {
+            Some(folder) => Ok(nearby(self.path(folder)?)),
+            None => Ok(self.manifest()?.with_file_name(".holdpoint")),
+        }
+    }
+
+    /// The program with a command and the flags that lead to the same manifest and store: for help.
     pub(crate) fn again(&self, command: &str) -> String {
         let mut words = vec!["holdpoint".to_owned()];
         words.extend((!command.is_empty()).then(|| command.to_owned()));
-        for (flag, path) in [("-C", &self.directory), ("-f", &self.file)] {
+        let paths = [("-C", &self.directory), ("-f", &self.file), ("--store", &self.store)];
+        for (flag, path) in paths {
             words.extend(path.iter().map(|path| format!("{flag} {}", word(path))));
         }
         words.join(" ")

@@ -1,8 +1,9 @@
 //! The `holdpoint` program.
 //!
 //! Reading order: `args` (what may be asked for), `load` (the manifest), `list` and `check` (what
-//! needs no runtime), `run` (the command, its signals and events), `console` (what a person sees),
-//! `store` (what is done with a store apart from runs).
+//! needs no runtime), `workspace` (the store and its runs), `run` (the command, its signals and
+//! events), `console` (what a person sees), `runs` (what is done with runs that are there), `store`
+//! (what is done with a store apart from runs).
 
 mod args;
 mod check;
@@ -11,8 +12,10 @@ mod failure;
 mod list;
 mod load;
 mod run;
+mod runs;
 mod store;
 mod text;
+mod workspace;
 
 use std::io;
 use std::process::ExitCode;
@@ -37,6 +40,17 @@ fn main() -> ExitCode {
         None => list::list(&request.cli),
         Some(Command::Check(args)) => check::check(&request, args),
         Some(Command::Run(args)) => run::run(&request, args),
+        Some(Command::Enqueue(args)) => run::enqueue(&request, args),
+        Some(Command::Resume(args)) => run::resume(&request, args),
+        Some(Command::Retry(args)) => run::retry(&request, args),
+        Some(Command::Ps(args)) => runs::ps(&request.cli.common, args),
+        Some(Command::Show(args)) => runs::show(&request.cli.common, args),
+        Some(Command::Logs(args)) => runs::logs(&request.cli.common, args),
+        Some(Command::Why(args)) => runs::why(&request.cli.common, args),
+        Some(Command::Approve(args)) => runs::approve(&request.cli.common, args),
+        Some(Command::Reject(args)) => runs::reject(&request.cli.common, args),
+        Some(Command::Answer(args)) => runs::answer(&request.cli.common, args),
+        Some(Command::Cancel(args)) => runs::cancel(&request.cli.common, args),
         Some(Command::Store(args)) => store::store(&request.cli.common, args),
     };
     let ending = result.unwrap_or_else(|failure: Failure| failure.report(&request.cli.common));

@@ -11,12 +11,11 @@ use holdpoint::store::{FileOptions, FileStore};
 
 use crate::args::{Common, StoreArgs, StoreCommand};
 use crate::failure::Failure;
-use crate::load::nearby;
-use crate::text::{plain, word};
+use crate::text::plain;
 
 /// Does what is asked for with the store that is meant.
 pub(crate) fn store(common: &Common, args: &StoreArgs) -> Result<Ending, Failure> {
-    let place = Place::of(common, args)?;
+    let place = Place::of(common)?;
     match &args.command {
         StoreCommand::Check(args) => check::check(&place, args),
         StoreCommand::Export(args) => export::export(&place, args),
@@ -28,16 +27,11 @@ pub(crate) fn store(common: &Common, args: &StoreArgs) -> Result<Ending, Failure
 struct Place<'a> {
     folder: PathBuf,
     common: &'a Common,
-    args: &'a StoreArgs,
 }
 
 impl<'a> Place<'a> {
-    fn of(common: &'a Common, args: &'a StoreArgs) -> Result<Self, Failure> {
-        let folder = match &args.store {
-            Some(folder) => nearby(common.path(folder)?),
-            None => common.manifest()?.with_file_name(".holdpoint"),
-        };
-        Ok(Self { folder, common, args })
+    fn of(common: &'a Common) -> Result<Self, Failure> {
+        Ok(Self { folder: common.store_folder()?, common })
     }
 
     /// Opens the store to look at it.
@@ -62,7 +56,6 @@ impl<'a> Place<'a> {
 
     /// The program with another command for the same store: for help.
     fn again(&self, command: &str) -> String {
-        let flag = self.args.store.as_ref().map(|folder| format!(" --store {}", word(folder)));
-        self.common.again(&format!("store {command}{}", flag.unwrap_or_default()))
+        self.common.again(&format!("store {command}"))
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use holdpoint::process::escape;
+use holdpoint::{Clock as _, SystemClock, Timestamp};
 
 /// A foreign text in one row, with nothing in it that a terminal would act upon.
 pub(crate) fn plain(text: &str) -> String {
@@ -41,6 +42,19 @@ pub(crate) fn took(duration: Duration) -> String {
         100..60_000 => format!("{:.1} s", duration.as_secs_f64()),
         _ if seconds < 3600 => format!("{} m {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// How long ago that was, in its largest unit: `now`, `5 min`, `3 days`.
+pub(crate) fn ago(at: Timestamp) -> String {
+    let now = SystemClock::new().now().wall;
+    let seconds = now.as_micros().saturating_sub(at.as_micros()) / 1_000_000;
+    match seconds {
+        0..10 => "now".to_owned(),
+        10..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} ago", counted(seconds / 86_400, "day", "days")),
     }
 }
 

@@ -1,34 +1,96 @@
-//! Tasks as commands: one process for each attempt, and one for `if`.
+//! Tasks as commands: one process for each attempt, and one for `if`; approvals as questions.
 
 use std::fmt;
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use holdpoint_core::body::{Ask, BodyError, Ledger, SessionContext};
 use holdpoint_core::{BoxError, Cancel, Retryable, SessionId};
-use holdpoint_graph::{Lookup, SendTaskRunner, TaskContext, TaskEnd, TaskFailure};
-use holdpoint_manifest::{Action, Task};
+use holdpoint_graph::{
+    Gate, Lookup, Outcome, SendTaskRunner, TaskContext, TaskEnd, TaskFailure, TaskId,
+};
+use holdpoint_manifest::{Action, Approval, OnTimeout, Task};
 use holdpoint_process::{
     Command, Environment, Exit, Failure, Line, OutputSink, ProcessError, RunOptions, Spawner,
     Status, Stream, Tail, TaskVariables, Verdict,
 };
 
 use crate::events::Recorder;
+use crate::input::Recorded;
 use crate::logs::Logs;
 use crate::output::{Attempt, AttemptOutput, TaskOutput};
+use crate::parked::Parked;
 use crate::plan::Plan;
 
 /// Runs the commands of one plan.
 pub(crate) struct Commands {
     pub(crate) plan: Plan,
     pub(crate) session: SessionId,
+    /// The run's number in its store.
+    pub(crate) run: Option<u64>,
     pub(crate) spawner: Spawner,
     /// The environment of whoever runs the plan.
     pub(crate) caller: Environment,
     pub(crate) options: RunOptions,
     /// Fires when no process may go on, not even to clean up.
     pub(crate) kill: Cancel,
+    /// Fires when the session is let go of: processes end, and what they were to do is done by
+    /// whoever goes on with it.
+    pub(crate) suspend: Cancel,
+    /// What is under way that has to come to an end before the session is let go of.
+    pub(crate) busy: Busy,
+    pub(crate) parked: Arc<Parked>,
+    pub(crate) cx: SessionContext,
+    pub(crate) ledger: Ledger,
     pub(crate) logs: Logs,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) output: Arc<dyn TaskOutput>,
+}
+
+/// Counts what is under way, and tells when there is nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Busy {
+    count: AtomicUsize,
+    idle: tokio::sync::Notify,
+}
+
+impl Busy {
+    fn begin(&self) -> Under<'_> {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        Under(self)
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn wait_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if !self.is_idle() {
+                idle.await;
+                continue;
+            }
+            // Between the end of a process and the record of its task the graph may have let
+            // others run.
+            tokio::task::yield_now().await;
+            if self.is_idle() {
+                return;
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+}
+
+struct Under<'a>(&'a Busy);
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
 }
 
 /// A process that ended otherwise than well, kept behind a [`TaskFailure`] for the events.
@@ -48,6 +110,9 @@ impl SendTaskRunner for Commands {
     async fn lookup(&self, cx: TaskContext) -> Lookup {
         let task = self.plan.task(cx.task());
         let Some(condition) = &task.condition else { return Lookup::Miss };
+        if self.suspend.is_cancelled() {
+            return pending().await;
+        }
         let action = Action::Shell { script: condition.clone() };
         let command = self.command(&cx, task, &action);
         let mut tail = Tail::new(1, LAST_LINE);
@@ -57,11 +122,26 @@ impl SendTaskRunner for Commands {
         }
     }
 
+    async fn gate(&self, cx: TaskContext) -> Gate {
+        let task = self.plan.task(cx.task());
+        match &task.approval {
+            Some(approval) => {
+                let gate = self.approve(cx.task(), approval).await;
+                self.parked.remove(self.session);
+                gate
+            }
+            None => Gate::Open,
+        }
+    }
+
     async fn execute(&self, cx: TaskContext) -> TaskEnd {
+        if self.suspend.is_cancelled() {
+            return pending().await;
+        }
         let task = self.plan.task(cx.task());
         let Some(action) = &task.action else { return TaskEnd::Succeeded };
         let name = self.plan.name(cx.task());
-        let log = match self.logs.file(name, cx.attempt()) {
+        let log = match self.logs.file(name, self.recorder.start(), cx.attempt()) {
             Ok(log) => log,
             Err(message) => return TaskEnd::Errored(TaskFailure::new(message).permanent()),
         };
@@ -69,13 +149,27 @@ impl SendTaskRunner for Commands {
         let attempt = Attempt { task: name, number: cx.attempt(), log: &log };
         let mut relay = Relay { commands: self, cx: &cx, output: self.output.open(&attempt) };
         let Some(result) = self.accompany(&cx, &command, &mut relay).await else {
-            return TaskEnd::Cancelled;
+            return self.unless_suspended(TaskEnd::Cancelled).await;
         };
         if let Some(exit) = exit_of(&result) {
             relay.output.close(exit.leaky_output);
             self.recorder.process_exited(cx.task(), exit);
         }
-        task_end(result.map(|exit| exit.verdict()))
+        self.unless_suspended(task_end(result.map(|exit| exit.verdict()))).await
+    }
+
+    /// The end of a task is durable before anything follows from it.
+    async fn record(&self, cx: TaskContext, outcome: Outcome) {
+        let _under_way = self.busy.begin();
+        let task = self.plan.task(cx.task());
+        let name = self.plan.name(cx.task()).to_string();
+        let Some(recorded) = Recorded::of(&outcome, cx.attempt(), task) else { return };
+        let event = self.recorder.end(cx.task(), &outcome);
+        let events = event.into_iter().collect();
+        if let Err(error) = self.ledger.record(name, &recorded, events).await {
+            // Too large a message, at the most: the task has ended all the same.
+            tracing::error!("the end of {} is not recorded: {error}", self.plan.name(cx.task()));
+        }
     }
 }
 
@@ -87,11 +181,62 @@ impl Commands {
         command: &Command,
         sink: &mut (dyn OutputSink + Send),
     ) -> Option<Result<Exit, ProcessError>> {
+        let _under_way = self.busy.begin();
+        let token = cx.cancel().child();
+        let suspended = async {
+            let cause = self.suspend.cancelled().await;
+            token.cancel_with(cause);
+            pending::<()>().await;
+        };
         tokio::select! {
             biased;
             // Dropping the other future kills the process's whole group.
-            _ = self.kill.cancelled() => None,
-            result = self.spawner.run(command, sink, cx.cancel(), self.options) => Some(result),
+            _ = self.kill.cancelled() => {}
+            result = self.spawner.run(command, sink, &token, self.options) => return Some(result),
+            () = suspended => {}
+        }
+        // Who kills has asked for the end before, and that is on its way to here.
+        tokio::select! {
+            _ = cx.cancelled() => {}
+            _ = self.suspend.cancelled() => {}
+        }
+        None
+    }
+
+    /// A process that was ended because the session is let go of has not ended its task.
+    async fn unless_suspended(&self, end: TaskEnd) -> TaskEnd {
+        if self.suspend.is_cancelled() && matches!(end, TaskEnd::Cancelled) {
+            return pending().await;
+        }
+        end
+    }
+
+    /// Asks whether the task may run, once in the life of the run (RUN-001).
+    async fn approve(&self, task: TaskId, approval: &Approval) -> Gate {
+        let name = self.plan.name(task);
+        let ask = Ask::confirm(name.to_string(), approval.prompt.clone()).of_task(name.clone());
+        let answer = self.cx.ask::<bool>(ask);
+        let answered = match approval.timeout {
+            None => answer.await,
+            Some(limit) => {
+                // Counted from the first time it was asked, whoever goes on with the run.
+                let late = self.cx.sleep_named(name.to_string(), limit);
+                tokio::select! {
+                    biased;
+                    answered = answer => answered,
+                    late = late => match late {
+                        Ok(()) => return unanswered(approval),
+                        Err(error) => Err(error),
+                    },
+                }
+            }
+        };
+        match answered {
+            Ok(true) => Gate::Open,
+            Ok(false) => Gate::Failed(TaskFailure::new("rejected").with_code("rejected")),
+            // The graph hears of it too, and ends the task with the cause.
+            Err(BodyError::Cancelled(_)) => pending().await,
+            Err(error) => Gate::Failed(TaskFailure::from(BoxError::from(error))),
         }
     }
 
@@ -113,6 +258,7 @@ impl Commands {
         let root = self.plan.manifest().root();
         let own = TaskVariables {
             session: Some(self.session.to_string()),
+            run: self.run,
             task: Some(self.plan.name(cx.task()).to_string()),
             start: Some(self.recorder.start()),
             attempt: Some(cx.attempt()),
@@ -168,6 +314,16 @@ pub(crate) fn condition_met(end: Result<Verdict, ProcessError>, tail: &Tail) -> 
             Lookup::Errored(TaskFailure::new(format!("`if`: {failure}")))
         }
     }
+}
+
+/// What becomes of a task whose question nobody has answered in time.
+fn unanswered(approval: &Approval) -> Gate {
+    let limit = approval.timeout.unwrap_or_default();
+    let failure = TaskFailure::new(format!("nobody answered within {limit:?}"));
+    Gate::Failed(match approval.on_timeout {
+        OnTimeout::Reject => failure.with_code("rejected"),
+        OnTimeout::Fail => failure.with_code("timeout"),
+    })
 }
 
 /// How the process ended, where it did so under our eyes.

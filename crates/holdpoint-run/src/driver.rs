@@ -1,21 +1,10 @@
-//! Runs a plan: the graph over the commands, with every event recorded.
+//! Runs a plan once, with nothing kept: for those who need no more.
 
-use std::hash::{BuildHasher, RandomState};
-use std::pin::pin;
-use std::sync::Arc;
-
-use holdpoint_core::SessionId;
-use holdpoint_core::session::{BodyEnd, Failure};
-use holdpoint_graph::{RunOptions as GraphOptions, TaskEvent};
-use holdpoint_process::{Environment, Spawner};
-
-use crate::commands::Commands;
 use crate::error::RunError;
-use crate::events::Recorder;
-use crate::logs::Logs;
 use crate::options::RunOptions;
 use crate::plan::Plan;
-use crate::report::{RunEnd, body_end};
+use crate::report::RunEnd;
+use crate::runs::run_once;
 
 /// Runs a plan to its end: every task has its outcome, and no process of it is left.
 ///
@@ -33,7 +22,7 @@ use crate::report::{RunEnd, body_end};
 /// let manifest = Manifest::parse(path, "tasks: { build: 'true', test: { needs: build, run: exit 3 } }")?;
 /// let plan = Plan::new(Arc::new(manifest), &Targets::All, None)?;
 /// let end = run(&plan, RunOptions::default()).await?;
-/// assert_eq!(end.report().counts().fresh, 1);
+/// assert_eq!(end.report().map(|report| report.counts().fresh), Some(1));
 /// assert_eq!(end.ending(None), Ending::Failed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -47,58 +36,5 @@ use crate::report::{RunEnd, body_end};
 /// Dropping the future kills the processes that run, and no further event is told: for an end in
 /// order fire the token of [`RunOptions::cancel`].
 pub async fn run(plan: &Plan, options: RunOptions) -> Result<RunEnd, RunError> {
-    let RunOptions { on_failure, cancel, kill, holds, clock, sinks, output, .. } = options;
-    let session = options.session.unwrap_or_else(SessionId::generate);
-    let spawner = options.spawner.map_or_else(Spawner::new, Ok)?;
-    let began = clock.monotonic();
-    let recorder = Arc::new(Recorder::begin(plan.clone(), session, Arc::clone(&clock), sinks));
-    let commands = Commands {
-        plan: plan.clone(),
-        session,
-        spawner,
-        caller: options.caller.unwrap_or_else(Environment::of_this_process),
-        options: options.process,
-        kill,
-        logs: Logs::new(plan.manifest().root(), session),
-        recorder: Arc::clone(&recorder),
-        output,
-    };
-    let graph_options = GraphOptions::default()
-        .limits(plan.limits().clone())
-        .on_failure(on_failure)
-        .cancel(cancel.clone())
-        .holds(holds)
-        .label(session.to_string())
-        // The process layer ends what does not end by itself.
-        .grace(None)
-        .clock(Arc::clone(&clock))
-        .seed(RandomState::new().hash_one(session))
-        .observer(|event: &TaskEvent| recorder.task(event));
-    let result = {
-        let mut requested = false;
-        let mut running = pin!(holdpoint_graph::run(plan.topology(), &commands, graph_options));
-        loop {
-            tokio::select! {
-                biased;
-                cause = cancel.cancelled(), if !requested => {
-                    requested = true;
-                    recorder.cancel_requested(&cause);
-                }
-                result = &mut running => break result,
-            }
-        }
-    };
-    let report = match result {
-        Ok(report) => report,
-        Err(error) => {
-            recorder.end(BodyEnd::Failed(Failure::from_error(error.clone(), false)));
-            return Err(error.into());
-        }
-    };
-    if let Some(panic) = report.observer_panic() {
-        tracing::error!("{panic}");
-    }
-    let state = recorder.end(body_end(&report, cancel.cause()));
-    let logs = commands.logs.close();
-    Ok(RunEnd { session, report, state, elapsed: clock.monotonic() - began, logs })
+    run_once(plan, options).await
 }

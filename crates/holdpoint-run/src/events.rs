@@ -1,21 +1,18 @@
-//! The one stream of events of a run: what the graph, its processes and the session tell, in one
-//! order and with dense numbers (CORE-006).
+//! What the graph and its processes tell, in the words of the session's stream (CORE-006).
 //!
 //! # Invariants
-//! 1. Every event passes `Stream::publish`, under the lock, so that numbers and order agree for
-//!    every sink.
-//! 2. Session events come from the core's session machine, never from here.
-//! 3. That a cancel was requested is told before the first task that ends by it.
+//! 1. The end of a task that was executed is told with its record, never apart from it
+//!    (STORE-011). All else is a note.
+//! 2. What an earlier start has told of a task's end is not told again.
+//! 3. While the run is wound up, nothing is told to begin.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use holdpoint_core::event::{CacheSource, FailCause, Sequencer, SkipCause, Stream as StreamId};
-use holdpoint_core::session::{BodyEnd, Owner, SessionInput};
-use holdpoint_core::{
-    CancelCode, CancelInfo, Clock, EventKind, EventSink, SessionId, SessionMachine, SessionState,
-    TaskName,
-};
+use holdpoint_core::event::{CacheSource, FailCause, SkipCause};
+use holdpoint_core::{CancelCode, EventKind, TaskName};
 use holdpoint_graph::{
     Outcome, SkipCause as GraphSkip, Source, TaskEvent, TaskEventKind, TaskFailure, TaskId,
     UpstreamEnd,
@@ -25,62 +22,68 @@ use holdpoint_process::{Exit, Status};
 use crate::commands::ProcessFailed;
 use crate::plan::Plan;
 
-/// Without a store a run is its own owner, from its first claim to its end.
-const OWNER: Owner = Owner { instance: 1, epoch: 1 };
-
-/// Tells the sinks what happens in one run.
+/// Tells of what happens in one start of a run.
 pub(crate) struct Recorder {
     plan: Plan,
-    stream: Mutex<Stream>,
-}
-
-struct Stream {
-    session: SessionMachine,
-    numbers: Sequencer,
-    clock: Arc<dyn Clock>,
-    sinks: Vec<Arc<dyn EventSink>>,
+    start: u32,
+    tell: Box<dyn Fn(EventKind) + Send + Sync>,
+    /// What was told of the ends of tasks.
+    ended: Mutex<HashMap<TaskName, &'static str>>,
+    is_winding_up: AtomicBool,
 }
 
 impl Recorder {
-    /// The session is planned and claimed, and both are told.
-    pub(crate) fn begin(
+    /// `ended` is what earlier starts of this attempt have told: the name of each task's last end.
+    pub(crate) fn new(
         plan: Plan,
-        session: SessionId,
-        clock: Arc<dyn Clock>,
-        sinks: Vec<Arc<dyn EventSink>>,
+        start: u32,
+        ended: HashMap<TaskName, &'static str>,
+        tell: impl Fn(EventKind) + Send + Sync + 'static,
     ) -> Self {
-        let numbers = Sequencer::new(StreamId::Session(session));
-        let (session, planned) = SessionMachine::plan();
-        let mut stream = Stream { session, numbers, clock, sinks };
-        planned.into_iter().for_each(|kind| stream.publish(kind));
-        stream.apply(SessionInput::Claim(OWNER));
-        Self { plan, stream: Mutex::new(stream) }
+        Self {
+            plan,
+            start,
+            tell: Box::new(tell),
+            ended: Mutex::new(ended),
+            is_winding_up: AtomicBool::new(false),
+        }
     }
 
     /// Which start of the session this is, from 1.
     pub(crate) fn start(&self) -> u32 {
-        self.stream().session.starts()
+        self.start
     }
 
     /// Something happened in the graph.
     pub(crate) fn task(&self, event: &TaskEvent) {
-        let mut stream = self.stream();
-        if let TaskEventKind::Ended(Outcome::Cancelled { cause: Some(cause), root: None, .. }) =
-            &event.kind
-        {
-            stream.request_cancel(cause);
+        let Some(kind) = translate(&self.plan, event) else { return };
+        if let Some(task) = kind.ended_task() {
+            if self.ended().insert(task.clone(), kind.name()) == Some(kind.name()) {
+                return;
+            }
+        } else if self.is_winding_up.load(Ordering::Acquire) && begins(&kind) {
+            return;
         }
-        if let Some(kind) = translate(&self.plan, event) {
-            stream.publish(kind);
-        }
+        (self.tell)(kind);
+    }
+
+    /// The end of a task that was executed, to be told with its record.
+    pub(crate) fn end(&self, task: TaskId, outcome: &Outcome) -> Option<EventKind> {
+        let name = self.plan.name(task).clone();
+        let kind = ended(&self.plan, name.clone(), outcome)?;
+        self.ended().insert(name, kind.name());
+        Some(kind)
+    }
+
+    /// From now on nothing begins.
+    pub(crate) fn wind_up(&self) {
+        self.is_winding_up.store(true, Ordering::Release);
     }
 
     /// The process of an attempt runs.
     pub(crate) fn process_started(&self, task: TaskId, attempt: u32, pid: u32) {
-        let mut stream = self.stream();
         let task = self.plan.name(task).clone();
-        let start = stream.session.starts();
-        stream.publish(EventKind::ProcessStarted { task, pid, start, attempt });
+        (self.tell)(EventKind::ProcessStarted { task, pid, start: self.start, attempt });
     }
 
     /// The process of an attempt has ended.
@@ -90,47 +93,22 @@ impl Recorder {
             Status::Signal(signal) => (None, Some(signal)),
         };
         let task = self.plan.name(task).clone();
-        self.stream().publish(EventKind::ProcessExited { task, pid: exit.pid, exit_code, signal });
+        (self.tell)(EventKind::ProcessExited { task, pid: exit.pid, exit_code, signal });
     }
 
-    /// Somebody asks the run to end.
-    pub(crate) fn cancel_requested(&self, cause: &CancelInfo) {
-        self.stream().request_cancel(cause);
-    }
-
-    /// The run is over. Returns where its session stands now.
-    pub(crate) fn end(&self, end: BodyEnd) -> SessionState {
-        let mut stream = self.stream();
-        stream.apply(SessionInput::End(end));
-        stream.session.state().clone()
-    }
-
-    fn stream(&self) -> MutexGuard<'_, Stream> {
-        // A sink that panicked has cost no event but its own.
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ended(&self) -> MutexGuard<'_, HashMap<TaskName, &'static str>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Stream {
-    fn request_cancel(&mut self, cause: &CancelInfo) {
-        if self.session.cancel_requested().is_none() {
-            self.apply(SessionInput::Cancel(cause.clone()));
-        }
-    }
-
-    fn apply(&mut self, input: SessionInput) {
-        match self.session.apply(input) {
-            Ok(transition) => transition.into_iter().for_each(|kind| self.publish(kind)),
-            Err(refused) => debug_assert!(false, "BUG: {refused}"),
-        }
-    }
-
-    fn publish(&mut self, kind: EventKind) {
-        let event = self.numbers.event(self.clock.now().wall, kind);
-        for sink in &self.sinks {
-            sink.event(&event);
-        }
-    }
+/// Whether it tells that a task is about to do something.
+fn begins(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::TaskStarted { .. }
+            | EventKind::HoldAcquired { .. }
+            | EventKind::HoldWaiting { .. }
+    )
 }
 
 /// A graph's event in the words of the core; none for what the core has no word for.
@@ -157,7 +135,7 @@ fn translate(plan: &Plan, event: &TaskEvent) -> Option<EventKind> {
     })
 }
 
-fn ended(plan: &Plan, task: TaskName, outcome: &Outcome) -> Option<EventKind> {
+pub(crate) fn ended(plan: &Plan, task: TaskName, outcome: &Outcome) -> Option<EventKind> {
     Some(match outcome {
         Outcome::Succeeded(source) => {
             let source = match source {
@@ -200,6 +178,7 @@ fn fail_cause(failure: &TaskFailure) -> (FailCause, Option<i32>) {
         (Some(ProcessFailed(Status::Signal(_))), _) => (FailCause::Signal, None),
         (None, Some("timeout")) => (FailCause::Timeout, None),
         (None, Some("panic")) => (FailCause::Panic, None),
+        (None, Some("rejected")) => (FailCause::Rejected, None),
         (None, _) => (FailCause::Error, None),
     }
 }

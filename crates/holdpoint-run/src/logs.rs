@@ -28,19 +28,19 @@ struct Folder {
 }
 
 impl Logs {
-    /// Under `root`, the folder of the manifest. Touches nothing yet.
-    pub(crate) fn new(root: &Path, session: SessionId) -> Self {
-        Self { store: root.join(".holdpoint"), session, folder: OnceLock::new() }
+    /// In this folder of the store. Touches nothing yet.
+    pub(crate) fn new(store: PathBuf, session: SessionId) -> Self {
+        Self { store, session, folder: OnceLock::new() }
     }
 
     /// The log file of an attempt, in a folder that exists now.
     ///
     /// # Errors
     /// Why the folder could not be made.
-    pub(crate) fn file(&self, task: &TaskName, attempt: u32) -> Result<PathBuf, &str> {
+    pub(crate) fn file(&self, task: &TaskName, start: u32, attempt: u32) -> Result<PathBuf, &str> {
         let folder = self.folder.get_or_init(|| self.make().map_err(|error| error.to_string()));
         match folder {
-            Ok(folder) => Ok(folder.path.join(file_name(task, attempt))),
+            Ok(folder) => Ok(folder.path.join(file_name(task, start, attempt))),
             Err(message) => Err(message),
         }
     }
@@ -70,10 +70,11 @@ impl Logs {
 }
 
 /// A name no other attempt has: `@` is in no task's name.
-fn file_name(task: &TaskName, attempt: u32) -> String {
-    match attempt {
-        1 => format!("{task}.log"),
-        _ => format!("{task}@{attempt}.log"),
+pub(crate) fn file_name(task: &TaskName, start: u32, attempt: u32) -> String {
+    match (start, attempt) {
+        (1, 1) => format!("{task}.log"),
+        (1, _) => format!("{task}@{attempt}.log"),
+        _ => format!("{task}@{start}.{attempt}.log"),
     }
 }
 
@@ -120,13 +121,14 @@ mod tests {
     fn prog_010_the_folder_comes_with_the_first_process_and_stays_out_of_git() {
         let root = tempfile::tempdir().unwrap();
         let session = SessionId::generate();
-        let logs = Logs::new(root.path(), session);
+        let logs = Logs::new(root.path().join(".holdpoint"), session);
         assert!(!root.path().join(".holdpoint").exists());
 
-        let file = logs.file(&task("build"), 1).unwrap();
+        let file = logs.file(&task("build"), 1, 1).unwrap();
         let folder = root.path().join(".holdpoint/logs").join(session.to_string());
         assert_eq!(file, folder.join("build.log"));
-        assert_eq!(logs.file(&task("app:build"), 2).unwrap(), folder.join("app:build@2.log"));
+        assert_eq!(logs.file(&task("app:build"), 1, 2).unwrap(), folder.join("app:build@2.log"));
+        assert_eq!(logs.file(&task("a"), 3, 2).unwrap(), folder.join("a@3.2.log"));
         let ignore = fs::read_to_string(root.path().join(".holdpoint/.gitignore")).unwrap();
         assert_eq!(ignore, "*\n");
 
@@ -137,8 +139,8 @@ mod tests {
     #[test]
     fn prog_010_a_run_without_output_leaves_no_folder() {
         let root = tempfile::tempdir().unwrap();
-        let logs = Logs::new(root.path(), SessionId::generate());
-        logs.file(&task("build"), 1).unwrap();
+        let logs = Logs::new(root.path().join(".holdpoint"), SessionId::generate());
+        logs.file(&task("build"), 1, 1).unwrap();
         assert_eq!(logs.close(), None);
         assert_eq!(sessions(root.path()), [] as [String; 0]);
     }
@@ -146,16 +148,16 @@ mod tests {
     #[test]
     fn prog_010_the_newest_twenty_are_kept_and_those_still_running() {
         let root = tempfile::tempdir().unwrap();
-        let running = Logs::new(root.path(), SessionId::generate());
-        fs::write(running.file(&task("serve"), 1).unwrap(), "output").unwrap();
+        let running = Logs::new(root.path().join(".holdpoint"), SessionId::generate());
+        fs::write(running.file(&task("serve"), 1, 1).unwrap(), "output").unwrap();
         let stranger = root.path().join(".holdpoint/logs/notes");
         fs::create_dir(&stranger).unwrap();
 
         let mut ended = Vec::new();
         for _ in 0..25 {
             let session = SessionId::generate();
-            let logs = Logs::new(root.path(), session);
-            fs::write(logs.file(&task("build"), 1).unwrap(), "output").unwrap();
+            let logs = Logs::new(root.path().join(".holdpoint"), session);
+            fs::write(logs.file(&task("build"), 1, 1).unwrap(), "output").unwrap();
             assert!(logs.close().is_some());
             ended.push(session.to_string());
         }
@@ -169,8 +171,8 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_named() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join(".holdpoint"), "a file").unwrap();
-        let logs = Logs::new(root.path(), SessionId::generate());
-        let message = logs.file(&task("build"), 1).unwrap_err();
+        let logs = Logs::new(root.path().join(".holdpoint"), SessionId::generate());
+        let message = logs.file(&task("build"), 1, 1).unwrap_err();
         assert!(message.contains(".holdpoint/logs/") && message.contains("cannot be made"));
     }
 }

@@ -1,10 +1,11 @@
 //! How a plan is run.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdpoint_core::{Cancel, Clock, EventSink, SessionId, SystemClock};
+use holdpoint_core::{Cancel, Clock, EventSink, SystemClock};
 use holdpoint_graph::OnFailure;
 use holdpoint_hold::Holds;
 use holdpoint_process::{Environment, RunOptions as ProcessOptions, Spawner};
@@ -14,7 +15,6 @@ use crate::output::{NoOutput, TaskOutput};
 /// The settings of one run, each with its default.
 #[must_use]
 pub struct RunOptions {
-    pub(crate) session: Option<SessionId>,
     pub(crate) on_failure: OnFailure,
     pub(crate) cancel: Cancel,
     pub(crate) kill: Cancel,
@@ -25,12 +25,12 @@ pub struct RunOptions {
     pub(crate) process: ProcessOptions,
     pub(crate) sinks: Vec<Arc<dyn EventSink>>,
     pub(crate) output: Arc<dyn TaskOutput>,
+    pub(crate) folder: Option<PathBuf>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
-            session: None,
             on_failure: OnFailure::Stop,
             cancel: Cancel::new(),
             kill: Cancel::new(),
@@ -41,17 +41,12 @@ impl Default for RunOptions {
             process: ProcessOptions::default(),
             sinks: Vec::new(),
             output: Arc::new(NoOutput),
+            folder: None,
         }
     }
 }
 
 impl RunOptions {
-    /// The session's id. Default: a new one.
-    pub fn session(mut self, session: SessionId) -> Self {
-        self.session = Some(session);
-        self
-    }
-
     /// What a failure does to the rest (GRAPH-007). Default: stop, that is, nothing more is
     /// started and running tasks finish.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
@@ -109,6 +104,12 @@ impl RunOptions {
         self
     }
 
+    /// The folder in which log files are kept. Default: `.holdpoint` beside the manifest.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
     /// Where the output of tasks goes, besides their log files. Default: nowhere.
     pub fn output(mut self, output: Arc<dyn TaskOutput>) -> Self {
         self.output = output;
@@ -119,7 +120,6 @@ impl RunOptions {
 impl fmt::Debug for RunOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunOptions")
-            .field("session", &self.session)
             .field("on_failure", &self.on_failure)
             .field("process", &self.process)
             .finish_non_exhaustive()

@@ -44,6 +44,7 @@ pub enum Targets {
 pub struct Plan {
     manifest: Arc<Manifest>,
     targets: Vec<Name>,
+    jobs: Option<NonZeroU32>,
     limits: Limits,
     topology: Arc<Topology>,
     tasks: Arc<[Planned]>,
@@ -95,7 +96,7 @@ impl Plan {
             holds: hold_refs(&manifest, &manifest.tasks()[position].holds),
         });
         let tasks = planned.collect();
-        Ok(Self { targets, limits, topology: Arc::new(topology), tasks, manifest })
+        Ok(Self { targets, jobs, limits, topology: Arc::new(topology), tasks, manifest })
     }
 
     /// The manifest it was made from.
@@ -108,6 +109,12 @@ impl Plan {
     #[must_use]
     pub fn targets(&self) -> &[Name] {
         &self.targets
+    }
+
+    /// How many slots were asked for, instead of those of the manifest.
+    #[must_use]
+    pub fn jobs(&self) -> Option<NonZeroU32> {
+        self.jobs
     }
 
     /// Slots and caps of the run.
@@ -242,6 +249,9 @@ fn build(manifest: &Manifest, positions: &[usize]) -> Result<Topology, PlanError
         }
         if task.allow_failure {
             setup = setup.allow_failure();
+        }
+        if task.approval.is_some() {
+            setup = setup.gated();
         }
         if task.condition.is_some() {
             // The answer to `if` is a lookup's: whether the task has to execute at all.

@@ -4,15 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdpoint_core::session::{BodyEnd, Completion, Failure};
-use holdpoint_core::{CancelInfo, Retryable, SessionId, SessionState};
+use holdpoint_core::body::BodyError;
+use holdpoint_core::{BoxError, CancelInfo, Retryable, SessionId, SessionState};
 use holdpoint_graph::{Outcome, Report};
 
-/// What is left of a run that has ended.
+/// What is left of a run that has ended, or was let go of.
 #[derive(Debug)]
 pub struct RunEnd {
     pub(crate) session: SessionId,
-    pub(crate) report: Report,
+    pub(crate) report: Option<Report>,
     pub(crate) state: SessionState,
     pub(crate) elapsed: Duration,
     pub(crate) logs: Option<PathBuf>,
@@ -28,6 +28,8 @@ pub enum Ending {
     Failed,
     /// The command or the manifest was wrong, and nothing was started.
     Refused,
+    /// A question is open, and nothing else can go on.
+    Paused,
     /// Somebody cancelled it from elsewhere.
     Cancelled,
     /// This process was sent a signal, such as SIGINT (2) or SIGTERM (15).
@@ -35,7 +37,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The exit code: 0, 1, 2, 4, or 128 and the signal's number.
+    /// The exit code: 0, 1, 2, 3, 4, or 128 and the signal's number.
     ///
     /// ```
     /// use holdpoint_run::Ending;
@@ -49,6 +51,7 @@ impl Ending {
             Self::Succeeded => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::Paused => 3,
             Self::Cancelled => 4,
             Self::Signalled(number) => 128_u8.saturating_add(number),
         }
@@ -62,13 +65,13 @@ impl RunEnd {
         self.session
     }
 
-    /// The outcome of every task.
+    /// The outcome of every task; none where the run did not end, or not in this process.
     #[must_use]
-    pub fn report(&self) -> &Report {
-        &self.report
+    pub fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
     }
 
-    /// Where its session stands: Done, Failed or Cancelled.
+    /// Where its session stands: Done, Failed or Cancelled, or where it was let go of.
     #[must_use]
     pub fn state(&self) -> &SessionState {
         &self.state
@@ -99,22 +102,24 @@ pub(crate) fn ending(state: &SessionState, signal: Option<u8>) -> Ending {
         (Some(number), _) => Ending::Signalled(number),
         (None, SessionState::Done(_)) => Ending::Succeeded,
         (None, SessionState::Cancelled(_)) => Ending::Cancelled,
+        (None, SessionState::Paused(_)) => Ending::Paused,
         (None, _) => Ending::Failed,
     }
 }
 
-/// What the outcomes of all tasks mean for the session: a run of which tasks were cancelled on
-/// request was cancelled, and one that had finished all the same was not (SESS-008).
-pub(crate) fn body_end(report: &Report, requested: Option<&CancelInfo>) -> BodyEnd {
+/// What the outcomes of all tasks mean for the session, none where all went well: a run of which
+/// tasks were cancelled on request was cancelled, and one that had finished all the same was not
+/// (SESS-008).
+pub(crate) fn failure_of(report: &Report, requested: Option<&CancelInfo>) -> Option<BoxError> {
     let by_request = |outcome: &Outcome| {
         matches!(outcome, Outcome::Cancelled { cause: Some(_), root: None, .. })
     };
     match requested {
         Some(cause) if report.rows().any(|row| by_request(&row.outcome)) => {
-            BodyEnd::Cancelled(cause.clone())
+            Some(BodyError::Cancelled(cause.clone()).into())
         }
-        _ if report.is_success() => BodyEnd::Ok(Completion::default()),
-        _ => BodyEnd::Failed(Failure::from_error(TasksFailed::of(report), true)),
+        _ if report.is_success() => None,
+        _ => Some(TasksFailed::of(report).into()),
     }
 }
 

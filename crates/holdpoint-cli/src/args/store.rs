@@ -34,9 +34,6 @@ Durations are such as 90s, 1h30m or 30d, sizes such as 500MB or 2GiB.";
 pub(crate) struct StoreArgs {
     #[command(subcommand)]
     pub(crate) command: StoreCommand,
-    /// The store's folder, instead of `.holdpoint` beside the manifest; then no manifest is needed.
-    #[arg(long, global = true, value_name = "DIR", env = "HOLDPOINT_STORE", hide_env = true)]
-    pub(crate) store: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use holdpoint::process::Rendering;
 
-use crate::args::{ColorChoice, Common, RunArgs, StyleChoice};
+use crate::args::{ColorChoice, Common, How, StyleChoice};
 
 use super::writer::Target;
 
@@ -47,7 +47,7 @@ pub(super) enum State {
 }
 
 impl Look {
-    pub(crate) fn new(common: &Common, args: &RunArgs) -> Self {
+    pub(crate) fn new(common: &Common, args: &How) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         Self {
             style: style(args.style, is_ci()),

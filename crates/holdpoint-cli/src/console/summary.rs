@@ -1,10 +1,12 @@
 //! The end of a run: what failed and why, what was left out, and what it all took.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use holdpoint::TaskName;
-use holdpoint::graph::{Outcome, SkipCause};
+use holdpoint::graph::{Outcome, Report, SkipCause};
 use holdpoint::run::RunEnd;
+use holdpoint::session::SessionState;
 
 use crate::args::Common;
 use crate::load::nearby;
@@ -19,39 +21,74 @@ const NAMED: usize = 8;
 
 impl Console {
     /// Says how the run ended, on standard error.
-    pub(crate) fn sum_up(&self, end: &RunEnd, signal: Option<u8>, common: &Common) {
+    pub(crate) fn sum_up(
+        &self,
+        end: &RunEnd,
+        number: Option<u64>,
+        signal: Option<u8>,
+        common: &Common,
+    ) {
+        let Some(report) = end.report() else { return self.is_left(end, number, common) };
         let mut text = String::new();
         let board = self.board();
         for (name, output) in &board.failed {
-            self.tell_of(end, name, output.as_ref(), &mut text);
+            self.tell_of(report, name, output.as_ref(), &mut text);
         }
-        let failed = names(end, is_at_fault);
+        let failed = names(report, is_at_fault);
         let told: Vec<String> = board.failed.iter().map(|(name, _)| name.to_string()).collect();
         let others: Vec<String> =
             failed.iter().filter(|name| !told.contains(name)).cloned().collect();
-        let left_out = names(end, is_left_out);
+        let left_out = names(report, is_left_out);
         for (what, names) in [("failed too", others), ("not started", left_out)] {
             if !names.is_empty() {
                 let _ = writeln!(text, "\n{what}: {}", some(&names, NAMED));
             }
         }
         if (1..=NAMED).contains(&failed.len()) && signal.is_none() {
-            let command = format!("run {}", failed.join(" "));
+            let command = match number {
+                Some(number) => format!("retry {number}"),
+                None => format!("run {}", failed.join(" ")),
+            };
             let _ = writeln!(text, "try again with: {}", common.again(&command));
         }
-        if self.is_worth_a_total(end) {
+        if self.is_worth_a_total(report) {
             let gap = if text.is_empty() { "" } else { "\n" };
-            let _ = writeln!(text, "{gap}{}", total(end));
+            let _ = writeln!(text, "{gap}{}", total(report, end.elapsed()));
         }
         if !text.is_empty() {
             self.say(text.trim_end());
         }
     }
 
+    /// The run goes on another time.
+    fn is_left(&self, end: &RunEnd, number: Option<u64>, common: &Common) {
+        let number = number.map_or_else(|| end.session().to_string(), |number| number.to_string());
+        let again = |verb: &str| common.again(&format!("{verb} {number}"));
+        if let SessionState::Paused(open) = end.state() {
+            let names: Vec<String> = open.iter().map(|one| one.name.to_string()).collect();
+            self.say(&format!(
+                "\nrun #{number} waits for an answer: {}\n  {}\n  {} --reason ...\nthen go on \
+                 with: {}",
+                some(&names, NAMED),
+                again("approve"),
+                again("reject"),
+                again("resume")
+            ));
+        } else {
+            self.say(&format!("\nrun #{number} is suspended; go on with: {}", again("resume")));
+        }
+    }
+
     /// Why a task failed, its last output, and where the rest of it is.
-    fn tell_of(&self, end: &RunEnd, name: &TaskName, output: Option<&Output>, text: &mut String) {
+    fn tell_of(
+        &self,
+        report: &Report,
+        name: &TaskName,
+        output: Option<&Output>,
+        text: &mut String,
+    ) {
         let Some(task) = self.plan.topology().find(&name.to_string()) else { return };
-        let (state, failure) = match end.report().outcome(task) {
+        let (state, failure) = match report.outcome(task) {
             Outcome::Errored { failure, .. } => (State::Errored, failure),
             Outcome::Failed { failure, .. } => (State::Failed, failure),
             _ => return,
@@ -73,15 +110,15 @@ impl Console {
     }
 
     /// One task that ran well has said what there was to say.
-    fn is_worth_a_total(&self, end: &RunEnd) -> bool {
-        let went_well = end.report().is_success();
-        !(went_well && self.alone && end.report().topology().len() == 1) || self.look.verbose
+    fn is_worth_a_total(&self, report: &Report) -> bool {
+        let went_well = report.is_success();
+        !(went_well && self.alone && report.topology().len() == 1) || self.look.verbose
     }
 }
 
 /// The tasks that ended in a way, in canonical order.
-fn names(end: &RunEnd, way: impl Fn(&Outcome) -> bool) -> Vec<String> {
-    let rows = end.report().rows().filter(|row| way(&row.outcome));
+fn names(report: &Report, way: impl Fn(&Outcome) -> bool) -> Vec<String> {
+    let rows = report.rows().filter(|row| way(&row.outcome));
     rows.map(|row| row.task.to_owned()).collect()
 }
 
@@ -97,8 +134,8 @@ fn is_left_out(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Skipped(SkipCause::Upstream { .. } | SkipCause::Stopped { .. }))
 }
 
-fn total(end: &RunEnd) -> String {
-    let counts = end.report().counts();
+fn total(report: &Report, elapsed: Duration) -> String {
+    let counts = report.counts();
     let parts = [
         (counts.fresh, "ok"),
         (counts.cached, "from cache"),
@@ -110,6 +147,6 @@ fn total(end: &RunEnd) -> String {
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts.map(|(count, word)| format!("{count} {word}")).collect();
-    let all = tasks(end.report().topology().len());
-    format!("{all} in {}: {}", took(end.elapsed()), parts.join(", "))
+    let all = tasks(report.topology().len());
+    format!("{all} in {}: {}", took(elapsed), parts.join(", "))
 }

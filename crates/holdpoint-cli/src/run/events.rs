@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use holdpoint::{Event, EventSink};
 
-use crate::args::{Request, RunArgs};
+use crate::args::{Common, How};
 use crate::console::{Target, Writer};
 use crate::failure::Failure;
 
@@ -21,16 +21,12 @@ pub(crate) enum Events {
 
 impl Events {
     /// Makes the file that is asked for.
-    pub(crate) fn open(
-        request: &Request,
-        args: &RunArgs,
-        out: &Arc<Writer>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn open(common: &Common, args: &How, out: &Arc<Writer>) -> Result<Self, Failure> {
         match &args.events {
             None => Ok(Self::Nowhere),
             Some(path) if path == Path::new("-") => Ok(Self::Output(Arc::clone(out))),
             Some(path) => {
-                let path = request.cli.common.path(path)?;
+                let path = common.path(path)?;
                 let file = File::create(&path);
                 let file = file.map_err(|error| Failure::Events(path.clone(), error))?;
                 Ok(Self::File(Writer::of_events(file, path)?))

@@ -1,16 +1,11 @@
 //! From the graph's events to the core's, one by one.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use holdpoint_core::event::{
-    CacheSource, Event, EventKind, EventLog, FailCause, HoldMode, SkipCause,
-};
-use holdpoint_core::session::{BodyEnd, Completion};
-use holdpoint_core::{
-    BoxError, CancelCode, CancelInfo, ManualClock, Monotonic, SessionId, SessionState, TaskName,
-    Timestamp,
-};
+use holdpoint_core::event::{CacheSource, EventKind, FailCause, HoldMode, SkipCause};
+use holdpoint_core::{BoxError, CancelCode, CancelInfo, Monotonic, TaskName, Timestamp};
 use holdpoint_graph::{
     Outcome, SkipCause as GraphSkip, Source, TaskEvent, TaskEventKind, TaskFailure, TaskId,
     UpstreamEnd,
@@ -25,36 +20,48 @@ use crate::plan::Plan;
 /// A run of tasks `a` and `b` that has begun, and what it has told.
 struct Run {
     recorder: Recorder,
-    log: Arc<EventLog>,
+    log: Arc<Mutex<Vec<EventKind>>>,
     a: TaskId,
     b: TaskId,
 }
 
 impl Run {
     fn begin() -> Self {
+        Self::begin_after(HashMap::new())
+    }
+
+    /// A start after others, which have told of these ends.
+    fn begin_after(ended: HashMap<TaskName, &'static str>) -> Self {
         let plan: Plan = plan(
             "/app".as_ref(),
             "tasks: { a: { run: x, holds: [{ name: db, shared: true }] }, b: x }",
         );
         let (a, b) = (plan.topology().find("a").unwrap(), plan.topology().find("b").unwrap());
-        let log = Arc::new(EventLog::default());
-        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(5)));
-        let recorder = Recorder::begin(plan, SessionId::generate(), clock, vec![log.clone()]);
-        Self { recorder, log, a, b }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&log);
+        let tell = move |kind| told.lock().unwrap().push(kind);
+        Self { recorder: Recorder::new(plan, 1, ended, tell), log, a, b }
+    }
+
+    fn task(&self, kind: TaskEventKind) {
+        self.recorder.task(&TaskEvent { at: Monotonic::ZERO, task: self.a, kind });
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.log.lock().unwrap().iter().map(EventKind::name).collect()
     }
 
     /// What one event of task `a` is told as; none where it is not told.
     fn told(kind: TaskEventKind) -> Option<EventKind> {
         let run = Self::begin();
-        run.recorder.task(&TaskEvent { at: Monotonic::ZERO, task: run.a, kind });
-        run.log.events().into_iter().nth(2).map(|event| event.kind)
+        run.task(kind);
+        run.log.lock().unwrap().pop()
     }
 
     fn ended(outcome: impl FnOnce(TaskId) -> Outcome) -> EventKind {
         let run = Self::begin();
-        let kind = TaskEventKind::Ended(outcome(run.b));
-        run.recorder.task(&TaskEvent { at: Monotonic::ZERO, task: run.a, kind });
-        run.log.events().pop().unwrap().kind
+        run.task(TaskEventKind::Ended(outcome(run.b)));
+        run.log.lock().unwrap().pop().unwrap()
     }
 }
 
@@ -71,42 +78,37 @@ fn failed(failure: TaskFailure) -> EventKind {
 }
 
 #[test]
-fn core_006_a_stream_is_dense_and_begins_and_ends_with_its_session() {
+fn store_011_the_end_of_an_executed_task_is_told_with_its_record_and_not_again() {
     let run = Run::begin();
-    run.recorder.task(&TaskEvent {
-        at: Monotonic::ZERO,
-        task: run.a,
-        kind: TaskEventKind::Started,
-    });
-    let kind = TaskEventKind::Ended(Outcome::Succeeded(Source::Fresh));
-    run.recorder.task(&TaskEvent { at: Monotonic::ZERO, task: run.a, kind });
-    let state = run.recorder.end(BodyEnd::Ok(Completion::default()));
-    assert!(matches!(state, SessionState::Done(_)));
-    assert_eq!(
-        run.log.names(),
-        ["session_planned", "session_started", "task_started", "task_succeeded", "session_done"]
-    );
-    let events = run.log.events();
-    assert!(events.iter().map(|event: &Event| event.seq).eq(1..=5));
-    assert!(events.iter().all(|event| event.stream == events[0].stream));
+    run.task(TaskEventKind::Started);
+    let outcome = Outcome::Succeeded(Source::Fresh);
+    let told = run.recorder.end(run.a, &outcome).unwrap();
+    assert_eq!(told.name(), "task_succeeded");
+    run.task(TaskEventKind::Ended(outcome));
+    assert_eq!(run.names(), ["task_started"]);
 }
 
 #[test]
-fn a_requested_cancel_is_told_once_and_before_the_first_task_it_ends() {
+fn graph_008_what_an_earlier_start_has_told_is_not_told_again_unless_it_ends_otherwise() {
+    let run = Run::begin_after(HashMap::from([(name("a"), "task_skipped")]));
+    let skipped = Outcome::Skipped(GraphSkip::Condition("not today".into()));
+    run.task(TaskEventKind::Ended(skipped));
+    assert!(run.names().is_empty());
+    let run = Run::begin_after(HashMap::from([(name("a"), "task_skipped")]));
+    run.task(TaskEventKind::Ended(Outcome::Succeeded(Source::Cache)));
+    assert_eq!(run.names(), ["task_succeeded"]);
+}
+
+#[test]
+fn run_002_while_it_is_wound_up_nothing_is_told_to_begin() {
     let run = Run::begin();
-    let user = cause(CancelCode::User, "SIGINT");
-    let outcome =
-        Outcome::Cancelled { cause: Some(user.clone().into()), root: None, aborted: false };
-    let kind = TaskEventKind::Ended(outcome);
-    run.recorder.task(&TaskEvent { at: Monotonic::ZERO, task: run.a, kind: kind.clone() });
-    run.recorder.cancel_requested(&user);
-    run.recorder.task(&TaskEvent { at: Monotonic::ZERO, task: run.b, kind });
-    let state = run.recorder.end(BodyEnd::Cancelled(user.clone()));
-    assert_eq!(state, SessionState::Cancelled(user));
-    assert_eq!(
-        run.log.names()[2..],
-        ["session_cancel_requested", "task_cancelled", "task_cancelled", "session_cancelled"]
-    );
+    run.task(TaskEventKind::HoldAcquired);
+    run.recorder.wind_up();
+    run.task(TaskEventKind::Started);
+    run.task(TaskEventKind::HoldWaiting);
+    run.task(TaskEventKind::HoldReleased);
+    run.task(TaskEventKind::Ended(Outcome::Succeeded(Source::Fresh)));
+    assert_eq!(run.names(), ["hold_acquired", "hold_released", "task_succeeded"]);
 }
 
 #[test]
@@ -134,6 +136,7 @@ fn a_failure_has_its_cause_and_exit_code() {
         (TaskFailure::from(BoxError::from(ProcessFailed(Status::Signal(9)))), FailCause::Signal),
         (TaskFailure::new("timed out after 1s").with_code("timeout"), FailCause::Timeout),
         (TaskFailure::new("index out of bounds").with_code("panic"), FailCause::Panic),
+        (TaskFailure::new("rejected").with_code("rejected"), FailCause::Rejected),
         (TaskFailure::new("no"), FailCause::Error),
     ];
     for (failure, expected) in causes {

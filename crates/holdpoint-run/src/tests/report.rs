@@ -15,6 +15,7 @@ fn prog_001_exit_codes_of_all_endings() {
         (Ending::Succeeded, 0),
         (Ending::Failed, 1),
         (Ending::Refused, 2),
+        (Ending::Paused, 3),
         (Ending::Cancelled, 4),
         (Ending::Signalled(1), 129),
         (Ending::Signalled(2), 130),

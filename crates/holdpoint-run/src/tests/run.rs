@@ -28,7 +28,8 @@ fn run_all(folder: &Path, text: &str, options: RunOptions) -> RunEnd {
 }
 
 fn outcome(end: &RunEnd, task: &str) -> Outcome {
-    end.report().outcome(end.report().topology().find(task).unwrap())
+    let report = end.report().unwrap();
+    report.outcome(report.topology().find(task).unwrap())
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn a_group_has_no_process_and_a_silent_run_no_log() {
     let text = "tasks: { all: { needs: [a] }, a: 'true' }";
     let end = run_all(folder.path(), text, RunOptions::default().sink(log.clone()));
     assert_eq!(log.names().iter().filter(|name| **name == "process_started").count(), 1);
-    assert_eq!(end.report().counts().fresh, 2);
+    assert_eq!(end.report().unwrap().counts().fresh, 2);
     assert_eq!(end.logs(), None);
 }
 
