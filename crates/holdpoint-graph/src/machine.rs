@@ -155,8 +155,8 @@ pub struct Machine {
     overdue: HashSet<TaskId>,
     /// How the tasks that are being recorded end.
     settling: HashMap<TaskId, State>,
-    /// How many of these are failures that stop the run.
-    failing: u32,
+    /// Whether one of them was a failure that stops the run; its record changes the phase.
+    failing: bool,
     /// Ready tasks whose lookup has missed already, when nothing could begin.
     missed: HashSet<TaskId>,
     details: HashMap<TaskId, Detail>,
@@ -201,7 +201,7 @@ impl Machine {
             attempts: HashMap::new(),
             overdue: HashSet::new(),
             settling: HashMap::new(),
-            failing: 0,
+            failing: false,
             missed: HashSet::new(),
             details: HashMap::new(),
             effects: VecDeque::new(),
@@ -603,7 +603,7 @@ impl Machine {
     /// Whether a failure is being recorded at which the run will stop: nothing begins any more,
     /// but the rest does not end before it.
     fn is_failing(&self) -> bool {
-        self.failing > 0 && matches!(self.phase, Phase::Running)
+        self.failing && matches!(self.phase, Phase::Running)
     }
 
     /// Gives back slot, caps and holds.

@@ -38,9 +38,10 @@ impl Machine {
         self.set(task, State::Settling);
         self.finished[task.index()] = now;
         self.settling.insert(task, state);
-        self.failing += u32::from(self.stops_the_run(task, state));
         let attempt = self.attempts.get(&task).copied().unwrap_or(1);
         let allowed = self.topology.settings(task).allow_failure;
+        let counts = state != State::Succeeded && !allowed;
+        self.failing |= counts && self.on_failure != OnFailure::KeepGoing;
         let failure = self.details.get(&task).and_then(|detail| detail.failure.clone());
         let outcome = match (state, failure) {
             (State::Failed, Some(failure)) => Outcome::Failed { failure, allowed },
@@ -52,7 +53,6 @@ impl Machine {
 
     pub(super) fn recorded(&mut self, now: Monotonic, task: TaskId) {
         if let Some(state) = self.settling.remove(&task) {
-            self.failing -= u32::from(self.stops_the_run(task, state));
             self.end_for_good(now, task, state);
         }
     }
@@ -62,13 +62,6 @@ impl Machine {
         if state != State::Succeeded {
             self.count_failure(now, task);
         }
-    }
-
-    /// Whether this end is a failure after which nothing more is to begin.
-    fn stops_the_run(&self, task: TaskId, state: State) -> bool {
-        let failed = matches!(state, State::Failed | State::Errored);
-        let counts = failed && !self.topology.settings(task).allow_failure;
-        counts && self.on_failure != OnFailure::KeepGoing
     }
 
     /// Ends what had ended in an earlier life of the run: all states before what follows from

@@ -1,8 +1,16 @@
 //! Ends that are recorded before anything follows from them, and ends that were recorded in an
 //! earlier life of the run.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdpoint_core::{Backoff, Monotonic, Timestamp};
+
 use super::script::{boom, executing, script};
-use crate::{Hold, Limits, OnFailure, TaskEnd, TaskFailure};
+use crate::{
+    Effect, Gate, Hold, Input, Limits, Machine, OnFailure, Retry, TaskEnd, TaskFailure, Topology,
+    TopologyBuilder,
+};
 
 const ENOUGH: &str = "cancelled: user: enough";
 
@@ -32,7 +40,7 @@ fn graph_009_store_011_an_executed_task_ends_when_it_is_recorded() {
 
 #[test]
 fn graph_004_graph_009_a_task_being_recorded_has_no_slot_no_cap_and_no_hold() {
-    let define = |g: &mut crate::TopologyBuilder| {
+    let define = |g: &mut TopologyBuilder| {
         g.task("a").tag("net").hold(Hold::exclusive("db")).priority(1);
         g.task("b").tag("net").hold(Hold::exclusive("db"));
     };
@@ -65,7 +73,7 @@ fn graph_009_what_did_not_execute_is_not_recorded() {
     .recorded()
     .start();
     assert_eq!(run.hits("hit"), ["hit hit"]);
-    let rejected = crate::Gate::Failed(TaskFailure::new("no"));
+    let rejected = Gate::Failed(TaskFailure::new("no"));
     assert_eq!(run.gate("gate", rejected), ["gate failed: no"]);
     assert_eq!(
         run.stops("stops"),
@@ -77,9 +85,9 @@ fn graph_009_what_did_not_execute_is_not_recorded() {
 /// Only the last attempt is an end.
 #[test]
 fn graph_009_graph_014_an_attempt_that_is_tried_again_is_not_recorded() {
-    let backoff = holdpoint_core::Backoff::fixed(std::time::Duration::from_secs(1));
+    let backoff = Backoff::fixed(Duration::from_secs(1));
     let mut run =
-        script(|g| _ = g.task("a").retry(crate::Retry { attempts: 2, backoff })).recorded().run();
+        script(|g| _ = g.task("a").retry(Retry { attempts: 2, backoff })).recorded().run();
     assert_eq!(run.fails("a"), ["a again (2) in 1s: boom"]);
     assert_eq!(run.passes(1000), ["execute a (2)"]);
     assert_eq!(run.fails("a"), ["record a: failed: boom"]);
@@ -91,7 +99,7 @@ fn graph_009_graph_014_an_attempt_that_is_tried_again_is_not_recorded() {
 #[test]
 fn graph_009_a_cancel_or_a_deadline_does_not_change_an_end_that_is_being_recorded() {
     let mut run = script(|g| {
-        g.task("a").timeout(std::time::Duration::from_secs(1));
+        g.task("a").timeout(Duration::from_secs(1));
         g.task("b");
         g.task("c").needs("a");
     })
@@ -106,7 +114,7 @@ fn graph_009_a_cancel_or_a_deadline_does_not_change_an_end_that_is_being_recorde
     assert!(run.is_done());
     let report = run.report();
     let row = report.rows().next().expect("a row");
-    assert_eq!(row.finished, std::time::Duration::ZERO, "when it executed, not when it was kept");
+    assert_eq!(row.finished, Duration::ZERO, "when it executed, not when it was kept");
 }
 
 /// Neither does the failure of another.
@@ -133,7 +141,7 @@ fn graph_009_graph_007_a_failure_does_not_change_an_end_that_is_being_recorded()
 
 #[test]
 fn graph_009_graph_007_nothing_begins_while_the_first_failure_is_being_recorded() {
-    let define = |g: &mut crate::TopologyBuilder| {
+    let define = |g: &mut TopologyBuilder| {
         g.task("bad").priority(1);
         g.task("looks").lookup();
         g.task("next").priority(-1);
@@ -177,6 +185,58 @@ fn graph_009_graph_014_a_miss_beside_the_first_failure_is_kept() {
     );
 }
 
+/// The failure came after the request for holds and before its answer.
+#[test]
+fn graph_009_holds_granted_beside_the_first_failure_do_not_begin_a_task() {
+    let mut builder = Topology::builder();
+    let bad = builder.task("bad").id();
+    let asks = builder.task("asks").after("first").hold(Hold::exclusive("db")).id();
+    let first = builder.task("first").id();
+    let topology = Arc::new(builder.build().expect("a good graph"));
+    let limits = Limits::jobs(2);
+    let mut machine = Machine::new(&topology, &limits, OnFailure::Stop, None, 0)
+        .without_events()
+        .with_recorded_ends();
+    let mut feed = |input| {
+        machine.handle(Monotonic::ZERO, input);
+        std::iter::from_fn(|| machine.next_effect()).collect::<Vec<_>>()
+    };
+    feed(Input::Start(Timestamp::from_micros(0)));
+    feed(Input::Executed(first, TaskEnd::Succeeded));
+    let effects = feed(Input::Recorded(first));
+    assert!(matches!(effects[..], [Effect::RequestHolds(task)] if task == asks), "{effects:?}");
+    feed(Input::Executed(bad, TaskEnd::Failed(boom())));
+    let effects = feed(Input::HoldsGranted(asks));
+    assert!(effects.is_empty(), "{effects:?}");
+    let effects = feed(Input::Recorded(bad));
+    assert!(matches!(effects[..], [Effect::ReleaseHolds(task)] if task == asks), "{effects:?}");
+    assert!(machine.is_done());
+}
+
+/// It would be told that there is another attempt, and there is none.
+#[test]
+fn graph_009_graph_014_a_failure_beside_the_first_one_is_not_tried_again() {
+    let backoff = Backoff::fixed(Duration::from_secs(1));
+    let again = Retry { attempts: 2, backoff };
+    let mut run = script(|g| {
+        g.task("first");
+        g.task("bad");
+        g.task("other").retry(again);
+        g.task("end").finally("first").retry(again);
+    })
+    .on_failure(OnFailure::FailFast)
+    .recorded()
+    .run();
+    run.succeeds("first");
+    run.records("first");
+    run.fails("bad");
+    assert_eq!(run.fails("other"), ["record other: failed: boom"]);
+    assert_eq!(run.fails("end"), ["end again (2) in 1s: boom"], "this one runs in any case");
+    run.records("bad");
+    run.records("other");
+    assert_eq!(run.passes(1000), ["execute end (2)"]);
+}
+
 #[test]
 fn graph_009_a_failure_that_stops_nothing_keeps_nobody_out() {
     for on_failure in [OnFailure::KeepGoing, OnFailure::Stop] {
@@ -198,10 +258,10 @@ fn graph_009_a_failure_that_stops_nothing_keeps_nobody_out() {
 /// It did fail, though the run stops before its next attempt.
 #[test]
 fn graph_009_graph_014_a_failure_that_is_not_tried_again_is_recorded() {
-    let backoff = holdpoint_core::Backoff::fixed(std::time::Duration::from_secs(1));
+    let backoff = Backoff::fixed(Duration::from_secs(1));
     let mut run = script(|g| {
         g.task("bad");
-        g.task("slow").retry(crate::Retry { attempts: 2, backoff });
+        g.task("slow").retry(Retry { attempts: 2, backoff });
         g.task("then").finally("slow");
     })
     .on_failure(OnFailure::Stop)
@@ -261,30 +321,30 @@ fn graph_008_a_known_task_is_not_skipped_or_cancelled_because_of_another() {
 
 #[test]
 fn graph_008_a_task_that_was_cancelled_or_is_unknown_is_not_known() {
-    let define = |g: &mut crate::TopologyBuilder| _ = g.task("a");
+    let define = |g: &mut TopologyBuilder| _ = g.task("a");
     let (_, lines) = script(define).known("a", TaskEnd::Cancelled).start();
     assert_eq!(executing(&lines), ["a"]);
 
-    let mut large = crate::Topology::builder();
+    let mut large = Topology::builder();
     large.task("first");
     let other = large.task("second").id();
-    let topology = std::sync::Arc::new({
-        let mut small = crate::Topology::builder();
+    let topology = Arc::new({
+        let mut small = Topology::builder();
         define(&mut small);
         small.build().expect("a good graph")
     });
     let limits = Limits::jobs(1);
-    let mut machine = crate::Machine::new(&topology, &limits, OnFailure::KeepGoing, None, 0)
+    let mut machine = Machine::new(&topology, &limits, OnFailure::KeepGoing, None, 0)
         .with_known_ends([(other, TaskEnd::Succeeded)]);
-    let start = crate::Input::Start(holdpoint_core::Timestamp::from_micros(0));
-    machine.handle(holdpoint_core::Monotonic::ZERO, start);
+    let start = Input::Start(Timestamp::from_micros(0));
+    machine.handle(Monotonic::ZERO, start);
     assert!(!machine.is_done());
 }
 
 /// A failure that is allowed counts as a success, in any life.
 #[test]
 fn graph_007_graph_008_a_known_failure_counts_as_it_did() {
-    let define = |g: &mut crate::TopologyBuilder| {
+    let define = |g: &mut TopologyBuilder| {
         g.task("a").allow_failure();
         g.task("b").needs("a");
         g.task("end").finally("b");
@@ -344,17 +404,17 @@ fn graph_018_a_run_is_parked_while_it_waits_for_gates_alone() {
     assert!(!run.is_parked(), "b runs beside the gate");
     run.stops("b");
     assert!(run.is_parked());
-    run.gate("c", crate::Gate::Skip("weekend".into()));
+    run.gate("c", Gate::Skip("weekend".into()));
     assert!(!run.is_parked(), "it is over");
     assert!(run.is_done());
 }
 
 #[test]
 fn graph_018_graph_014_a_run_with_a_deadline_or_a_waiting_task_is_not_parked() {
-    let backoff = holdpoint_core::Backoff::fixed(std::time::Duration::from_secs(1));
+    let backoff = Backoff::fixed(Duration::from_secs(1));
     let mut run = script(|g| {
         g.task("gate").gated();
-        g.task("retry").retry(crate::Retry { attempts: 2, backoff });
+        g.task("retry").retry(Retry { attempts: 2, backoff });
     })
     .run();
     run.fails("retry");
