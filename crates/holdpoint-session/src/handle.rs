@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::driver::{Given, MAX_VALUE, Orders, Place, Session, Shared, fitting_cause};
 use super::observe::{Observer, Since};
-use super::stored;
+use super::stored::{self, Look};
 use crate::error::{AnswerError, CancelError, GetError, ReleaseError, ResumeError, RunError};
 use crate::report::{Outcome, Snapshot};
 
@@ -267,17 +267,18 @@ impl SessionHandle {
         pick: impl Fn(&SessionState) -> Option<T>,
     ) -> Result<T, GetError> {
         let mut news = self.shared.store.as_ref().map(|store| store.changes());
+        let mut look = Look::default();
         loop {
             let Some(session) = self.here() else {
                 let Some(news) = &mut news else { return Err(GetError::NotFound(self.id)) };
-                if matches!(self.state()?, SessionState::Suspended(_)) {
+                if matches!(look.state(&self.shared, self.id)?, SessionState::Suspended(_)) {
                     let mut soon = Soon { handle: self, place: Place::default() };
                     if !soon.is_left_alone(news).await || self.here().is_some() {
                         continue;
                     }
                 }
                 // A suspended one may have come to its end before it was known to be left alone.
-                if let Some(found) = pick(&self.state()?) {
+                if let Some(found) = pick(look.state(&self.shared, self.id)?) {
                     return Ok(found);
                 }
                 if news.changed().await {

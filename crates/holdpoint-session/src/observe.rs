@@ -178,16 +178,16 @@ impl Observer {
         };
         let Some(store) = &shared.store else { return Poll::Ready(Some(Observed::Left)) };
         loop {
-            match read(&**store, *id, self.last, BATCH) {
-                Ok(events) if !events.is_empty() => {
+            match look(&**store, *id, self.last) {
+                Ok(Stored::Events(events)) => {
                     self.buffer.extend(events);
                     return Poll::Ready(None);
                 }
-                Ok(_) if has_ended(&**store, *id, self.last) => {
+                Ok(Stored::Over) => {
                     self.state = State::Over;
                     return Poll::Ready(None);
                 }
-                Ok(_) => {}
+                Ok(Stored::Nothing) => {}
                 Err(ReadError::Gap { first, .. }) => {
                     let gap = Observed::Gap { from: self.last + 1, to: first - 1 };
                     self.last = first - 1;
@@ -238,10 +238,22 @@ fn read(
     Ok(numbered.map_while(event).collect())
 }
 
-/// Whether a session has ended, and nothing follows after this number.
-fn has_ended(store: &dyn Store, id: SessionId, last: u64) -> bool {
-    let info = store.info(&Stream::Session(id));
-    info.is_ok_and(|info| info.state.is_terminal() && info.last_seq <= last)
+/// What the store has of a session after some event.
+enum Stored {
+    Events(Vec<Event>),
+    /// It has ended, and nothing follows.
+    Over,
+    Nothing,
+}
+
+/// Looks for what follows after this number: where there is nothing, events are not read.
+fn look(store: &dyn Store, id: SessionId, last: u64) -> Result<Stored, ReadError> {
+    let info = store.info(&Stream::Session(id))?;
+    if info.last_seq > last {
+        let events = read(store, id, last, BATCH)?;
+        return Ok(if events.is_empty() { Stored::Nothing } else { Stored::Events(events) });
+    }
+    Ok(if info.state.is_terminal() { Stored::Over } else { Stored::Nothing })
 }
 
 impl Drop for Observer {

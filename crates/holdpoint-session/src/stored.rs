@@ -8,7 +8,7 @@
 use std::sync::{Arc, Weak};
 
 use holdpoint_core::event::{EventKind, Stream};
-use holdpoint_core::session::{QuestionId, StateName, SuspendCause, Usage};
+use holdpoint_core::session::{Owner, QuestionId, SessionState, StateName, SuspendCause, Usage};
 use holdpoint_core::store::{
     AppendError, Appended, Fence, ReadError, Reply, RequestError, Responder, Store, StreamInfo,
 };
@@ -158,6 +158,50 @@ impl Loaded {
     }
 }
 
+/// Where a session of the store stands, for those who look again and again: it is read only where
+/// it has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    last: Option<(Marks, SessionState)>,
+}
+
+/// What no change of a session's state leaves as it was: its epoch, its last event and its owner,
+/// and whether that one has died.
+type Marks = (u64, u64, Option<Owner>, bool);
+
+impl Look {
+    /// Where the session stands now.
+    pub(crate) fn state(
+        &mut self,
+        shared: &Shared,
+        id: SessionId,
+    ) -> Result<&SessionState, GetError> {
+        let _outdated = self.last.take_if(|(marks, _)| has_changed(shared, id, *marks));
+        if self.last.is_none() {
+            let mut loaded = load(shared, id)?;
+            let marks = marks_of(&loaded.info, loaded.is_left_behind);
+            let _ = loaded.interrupt(shared);
+            self.last = Some((marks, loaded.machine.session().state().clone()));
+        }
+        let (_, state) = self.last.as_ref().ok_or(GetError::NotFound(id))?;
+        Ok(state)
+    }
+}
+
+fn marks_of(info: &StreamInfo, is_left_behind: bool) -> Marks {
+    (info.epoch, info.last_seq, info.owner, is_left_behind)
+}
+
+/// Whether a session is not as it was; where that cannot be told it is to be read, which tells why.
+fn has_changed(shared: &Shared, id: SessionId, before: Marks) -> bool {
+    let Some(store) = &shared.store else { return true };
+    let info = store.info(&Stream::Session(id));
+    info.map_or(true, |info| {
+        let is_left_behind = info.owner.is_some_and(|owner| !store.is_alive(owner));
+        marks_of(&info, is_left_behind) != before
+    })
+}
+
 /// A session as it is stored.
 pub(crate) fn snapshot(shared: &Shared, id: SessionId) -> Result<Snapshot, GetError> {
     let mut loaded = load(shared, id)?;
@@ -178,7 +222,8 @@ pub(crate) fn snapshot(shared: &Shared, id: SessionId) -> Result<Snapshot, GetEr
 /// The input of a session as it is stored.
 pub(crate) fn input(shared: &Shared, id: SessionId) -> Result<String, GetError> {
     let loaded = load(shared, id)?;
-    let unreadable = |message: String| GetError::Unreadable { session: id, message: message.into() };
+    let unreadable =
+        |message: String| GetError::Unreadable { session: id, message: message.into() };
     match shared.journal(&loaded) {
         Ok(journal) => Ok(journal.start.input.get().to_owned()),
         Err(ResumeError::Read(error)) => Err(GetError::Read(error)),

@@ -1,11 +1,12 @@
 //! Observers.
 
 use holdpoint_core::event::EventKind;
-use holdpoint_core::session::StateName;
+use holdpoint_core::session::{StateName, SuspendCause};
 use holdpoint_testkit::store::{Faults, VirtualDisk};
 
+use super::counting::Counting;
 use super::*;
-use crate::{GetError, History};
+use crate::{GetError, History, RunError};
 
 /// Tells so often of its progress before and after a question.
 async fn tells(cx: SessionContext, (before, after): (u32, u32)) -> Result<(), BodyError> {
@@ -260,4 +261,70 @@ async fn sess_010_sess_022_observers_see_what_is_acknowledged() {
         .collect();
     assert!(matches!(kinds[0], EventKind::SessionAnswered { .. }));
     assert!(matches!(kinds[2], EventKind::SessionDone { .. }));
+}
+
+/// Who waits for a session of another process looks at what is known of it with each commit of
+/// anybody, and reads no more than that unless it has changed.
+#[tokio::test(start_paused = true)]
+async fn sess_010_sess_011_who_waits_for_a_session_elsewhere_reads_it_only_when_it_has_changed() {
+    const OTHERS: usize = 50;
+    let disk = VirtualDisk::new();
+    let owner = Process::start(&disk).await;
+    let body = owner.sessions.register("ask", ask_confirm).unwrap();
+    let run = body.spawn(()).await.unwrap();
+    let open = question(&run).await;
+    let store = Arc::new(Counting::new(disk.open()));
+    let sessions = Sessions::builder().store(Arc::clone(&store) as _).open().await.unwrap();
+    let remote = sessions.get(run.id()).unwrap();
+    let waits = tokio::spawn(remote.typed::<bool>());
+    let ends = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.ended().await }
+    });
+    let (told, events) = std::sync::mpsc::channel();
+    let mut observer = remote.observe(Since::Beginning).unwrap();
+    let observes = tokio::spawn(async move {
+        while let Some(observed) = observer.next().await {
+            told.send(observed).unwrap();
+        }
+    });
+    tokio::time::sleep(SECOND).await;
+    while events.try_recv().is_ok() {}
+    let _first = store.take();
+    // Others come and go, each with a few commits.
+    for _ in 0..OTHERS {
+        let other = body.spawn(()).await.unwrap();
+        other.answer(question(&other).await, true).await.unwrap();
+        within(other).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+    }
+    let (looks, reads) = store.take();
+    assert!(looks >= 3 * OTHERS, "{looks}: each of the three hears of all of them");
+    assert_eq!(reads, 0, "none of them is read");
+    assert!(events.try_recv().is_err());
+    // And they hear of what they wait for.
+    within(remote.answer(open, false)).await.unwrap();
+    assert!(!within(waits).await.unwrap().unwrap());
+    assert!(matches!(within(ends).await.unwrap(), Ok(Outcome::Done(_))));
+    within(observes).await.unwrap();
+    assert!(matches!(events.try_recv(), Ok(Observed::Event(_))));
+}
+
+/// The owner dies without a word: the next who commits anything makes who waits look, and see it.
+#[tokio::test(start_paused = true)]
+async fn sess_011_se_7_who_waits_for_a_session_elsewhere_sees_that_its_owner_has_died() {
+    let disk = VirtualDisk::new();
+    let (owner, other) = (Process::start(&disk).await, Process::start(&disk).await);
+    let body = owner
+        .sessions
+        .register("ask", async |cx: SessionContext, _: ()| cx.sleep(HOUR * 9999).await);
+    let run = body.unwrap().spawn(()).await.unwrap();
+    let remote = other.sessions.get(run.id()).unwrap();
+    let waits = tokio::spawn(async move { remote.ended().await });
+    tokio::time::sleep(SECOND).await;
+    owner.store.crash();
+    let another = other.sessions.register("another", ask_confirm).unwrap();
+    let _run = another.spawn(()).await.unwrap();
+    let told = within(waits).await.unwrap().unwrap_err();
+    assert!(matches!(told, RunError::Suspended(Some(SuspendCause::Interrupted))), "{told}");
 }
