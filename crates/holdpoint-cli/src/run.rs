@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use holdpoint::graph::OnFailure;
 use holdpoint::run::{
     Again, Ending, Plan, PlanError, Run, RunEnd, RunInfo, RunOptions, Runs, Settings,
 };
@@ -86,7 +87,7 @@ fn plan(request: &Request, jobs: Option<std::num::NonZeroU32>) -> Result<Plan, F
 
 fn register(plan: &Plan, request: &Request) -> Result<u64, Failure> {
     let workspace = Workspace::open_or_make(&request.cli.common)?;
-    let policy = request.on_failure.unwrap_or_default();
+    let policy = request.on_failure.unwrap_or(OnFailure::Stop);
     workspace.block_on(async {
         let runs = Runs::open(Some(workspace.store()), RunOptions::default()).await?;
         let run = runs.enqueue(plan, policy).await?;
@@ -144,7 +145,9 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
     let result = workspace.block_on(async {
         let runs = Runs::open(Some(workspace.store()), options).await?;
         let run = match job {
-            Job::Start(plan) => runs.start(&plan, request.on_failure.unwrap_or_default()).await?,
+            Job::Start(plan) => {
+                runs.start(&plan, request.on_failure.unwrap_or(OnFailure::Stop)).await?
+            }
             Job::Resume(run) => {
                 workspace.tell_of_change(&console, &run);
                 runs.resume(run.id, settings).await?

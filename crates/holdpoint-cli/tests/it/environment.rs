@@ -30,7 +30,7 @@ fn proc_001_what_holdpoint_tells_a_task_is_its_own_and_not_that_of_a_run_around_
     let event: serde_json::Value =
         serde_json::from_str(project.read("events.jsonl").lines().next().unwrap()).unwrap();
     let expected =
-        format!("{}||1|{}\n", event["session"].as_str().unwrap(), project.root().display());
+        format!("{}|1|1|{}\n", event["session"].as_str().unwrap(), project.root().display());
     assert_eq!(ran.stdout, expected);
 }
 

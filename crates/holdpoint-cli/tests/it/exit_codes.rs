@@ -54,7 +54,7 @@ tasks:
     );
     let log = lines[told + 11].trim().strip_prefix("log: ").unwrap();
     assert_eq!(project.read(log).lines().count(), 40);
-    assert!(lines.contains(&"try again with: holdpoint run bad"), "{lines:#?}");
+    assert!(lines.contains(&"try again with: holdpoint retry 1"), "{lines:#?}");
     assert!(
         lines.last().unwrap().starts_with("2 tasks in ")
             && lines.last().unwrap().ends_with("1 ok, 1 failed")
@@ -67,7 +67,7 @@ fn prog_009_the_way_on_leads_to_the_same_manifest() {
     std::fs::create_dir(project.path("a folder")).unwrap();
     project.write("a folder/m.yaml", "tasks: { bad: exit 1 }");
     let ran = project.run(&["-C", "a folder", "-f", "m.yaml", "run", "bad"]).ends_with(1);
-    ran.says("try again with: holdpoint run bad -C 'a folder' -f m.yaml");
+    ran.says("try again with: holdpoint retry 1 -C 'a folder' -f m.yaml");
 }
 
 #[test]
