@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use holdpoint::graph::OnFailure;
 use holdpoint::run::{
-    Again, Ending, Plan, PlanError, Run, RunEnd, RunInfo, RunOptions, Runs, Settings,
+    Again, Ending, Hooks, Plan, PlanError, Run, RunEnd, RunInfo, RunOptions, Runs, Settings,
 };
 use holdpoint::session::SessionState;
 use holdpoint::{Cancel, CancelCode};
@@ -22,7 +22,7 @@ use crate::console::{Console, Look, Writer};
 use crate::failure::Failure;
 use crate::list;
 use crate::load::load;
-use crate::text::print;
+use crate::text::{plain, print};
 use crate::workspace::Workspace;
 
 use events::Events;
@@ -125,6 +125,7 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
         }
     };
     let (stop, kill) = (Cancel::new(), Cancel::new());
+    let hurry = kill.clone();
     let unread = stop.clone();
     let out = Writer::of_console(move || {
         unread.cancel(CancelCode::User, "nobody reads the output any more");
@@ -132,11 +133,13 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
     let events = Events::open(common, how, &out)?;
     let writers = [Some(&out), events.file()].into_iter().flatten().cloned().collect();
     let signals = Signals::watch(stop.clone(), kill.clone(), writers).map_err(Failure::Runtime)?;
+    let (hooks, told) = Hooks::of(&plan);
     let console = Arc::new(Console::new(plan, Look::new(common, how), Arc::clone(&out)));
     let mut options = RunOptions::default()
         .kill(kill)
         .folder(workspace.folder())
         .sink(Arc::clone(&console) as _)
+        .sink(Arc::clone(&told) as _)
         .output(Arc::clone(&console) as _);
     if let Some(sink) = events.sink() {
         options = options.sink(sink);
@@ -154,8 +157,23 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
             }
             Job::Retry(run, again) => runs.retry(run.id, load(common)?, again, settings).await?,
         };
+        told.is_run(run.number());
         let prompt = Prompt::of(&run, how);
-        attend(&run, &console, &stop, prompt).await.map(|end| (end, run.number()))
+        let calls =
+            hooks.serve(|failed| console.say(&format!("warning: {}", plain(&failed.to_string()))));
+        tokio::pin!(calls);
+        let end = tokio::select! {
+            end = attend(&run, &console, &stop, prompt) => end?,
+            () = &mut calls => unreachable!("BUG: hooks are served until the sink is closed"),
+        };
+        let number = run.number();
+        // Those of the end are still to be called; who has sent two signals does not wait for them.
+        told.close();
+        tokio::select! {
+            () = calls => {}
+            _ = hurry.cancelled() => {}
+        }
+        Ok((end, number))
     });
     let signal = signals.received();
     if let Ok((end, number)) = &result {

@@ -9,11 +9,12 @@
 //! process was lost, and what was done is not done again. [`run()`] does all that in memory.
 //!
 //! Reading order: [`plan`] (with `selection` and `faults`), [`runs`], `body` (the graph as a body),
-//! `input` (what is recorded), `commands`, `events`, `logs`; then [`options`], [`output`] and
+//! `input` (what is recorded), `commands`, `events`, `logs`, [`hooks`]; then [`options`], [`output`] and
 //! [`report`].
 
 pub mod driver;
 pub mod error;
+pub mod hooks;
 pub mod options;
 pub mod output;
 pub mod plan;
@@ -34,6 +35,7 @@ mod tests;
 pub use body::Settings;
 pub use driver::run;
 pub use error::{PlanError, RunError};
+pub use hooks::{HookFailed, HookSink, Hooks, Occasion};
 pub use input::{Again, RunKind};
 pub use options::RunOptions;
 pub use output::{Attempt, AttemptOutput, NoOutput, TaskOutput};

@@ -44,7 +44,7 @@ pub(crate) fn logs(common: &Common, args: &LogsArgs) -> Result<Ending, Failure> 
     let mut printer = Printer::default();
     let tasks: Vec<TaskName> = match &wanted {
         Some(task) => vec![task.clone()],
-        None => story.begun.clone(),
+        None => story.begun,
     };
     let has_title = wanted.is_none();
     if args.follow {
@@ -105,6 +105,8 @@ impl Follower<'_> {
 #[derive(Default)]
 struct Printer {
     files: Vec<(PathBuf, File)>,
+    /// Of which of them something was printed last.
+    last: Option<usize>,
     has_printed: bool,
 }
 
@@ -112,33 +114,32 @@ impl Printer {
     /// What is new of a task, of all its attempts.
     fn print(&mut self, folder: &Path, task: &TaskName, has_title: bool) -> Result<(), Failure> {
         for path in files(folder, task) {
-            if !self.files.iter().any(|(known, _)| *known == path) {
-                let Ok(file) = File::open(&path) else { continue };
-                if has_title {
-                    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                    self.write(format!("==> {name}\n").as_bytes())?;
+            let known = self.files.iter().position(|(known, _)| *known == path);
+            let index = match known {
+                Some(index) => index,
+                None => {
+                    let Ok(file) = File::open(&path) else { continue };
+                    self.files.push((path, file));
+                    self.files.len() - 1
                 }
-                self.files.push((path, file));
-            }
+            };
+            self.go_on(index, task, has_title)?;
         }
-        self.go_on()
+        Ok(())
     }
 
-    /// What is new in all files.
-    fn go_on(&mut self) -> Result<(), Failure> {
+    /// What is new in one file, with a title where the last was of another.
+    fn go_on(&mut self, index: usize, task: &TaskName, has_title: bool) -> Result<(), Failure> {
         let mut buffer = vec![0; CHUNK];
-        let mut files = std::mem::take(&mut self.files);
-        let mut result = Ok(());
-        'files: for (_, file) in &mut files {
-            while let Ok(read @ 1..) = file.read(&mut buffer) {
-                result = self.write(&buffer[..read]);
-                if result.is_err() {
-                    break 'files;
-                }
+        while let Ok(read @ 1..) = self.files[index].1.read(&mut buffer) {
+            if has_title && self.last != Some(index) {
+                let title = title(&self.files[index].0, task);
+                self.write(format!("==> {title}\n").as_bytes())?;
             }
+            self.last = Some(index);
+            self.write(&buffer[..read])?;
         }
-        self.files = files;
-        result
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -160,16 +161,29 @@ impl Printer {
 fn files(folder: &Path, task: &TaskName) -> Vec<PathBuf> {
     let name = task.to_string();
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut found: Vec<((u32, u32), PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.path();
-            let stem = path.file_name()?.to_str()?.strip_suffix(".log")?;
-            let rest = stem.strip_prefix(&name)?;
-            Some((attempt_of(rest)?, path))
-        })
-        .collect();
+    let paths = entries.map(|entry| entry.path());
+    let mut found: Vec<((u32, u32), PathBuf)> =
+        paths.filter_map(|path| Some((attempt_in(&path, &name)?, path))).collect();
     found.sort_unstable();
     found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// What stands above the output of an attempt: the task, and which attempt where there are others.
+fn title(path: &Path, task: &TaskName) -> String {
+    match attempt_in(path, &task.to_string()) {
+        Some((1, attempt @ 2..)) => format!("{task}, attempt {attempt}"),
+        Some((start @ 2.., 1)) => format!("{task}, start {start} of the run"),
+        Some((start @ 2.., attempt)) => {
+            format!("{task}, start {start} of the run, attempt {attempt}")
+        }
+        _ => task.to_string(),
+    }
+}
+
+/// Start and attempt, of the log file of a task.
+fn attempt_in(path: &Path, name: &str) -> Option<(u32, u32)> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    attempt_of(stem.strip_prefix(name)?)
 }
 
 /// Start and attempt, of what stands behind a task's name.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod hooks;
 mod plan;
 mod report;
 mod run;
