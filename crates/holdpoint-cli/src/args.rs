@@ -17,7 +17,7 @@ use holdpoint::run::Targets;
 
 pub(crate) use runs::{
     AnswerArgs, ApproveArgs, CancelArgs, EnqueueArgs, LogsArgs, PsArgs, RejectArgs, ResumeArgs,
-    RetryArgs, RunName, ShowArgs, WhyArgs,
+    RetryArgs, RunName, ShowArgs, StatsArgs, WhyArgs,
 };
 pub(crate) use store::{ExportArgs, PruneArgs, StoreArgs, StoreCheckArgs, StoreCommand};
 
@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Print what the tasks of a run have printed.
     Logs(LogsArgs),
+    /// Tell how long tasks take, and how often they fail.
+    Stats(StatsArgs),
     /// Say why a run or a task waits, was skipped or has failed.
     Why(WhyArgs),
     /// Answer a question of a run with yes.

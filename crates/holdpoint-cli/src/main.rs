@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Retry(args)) => run::retry(&request, args),
         Some(Command::Ps(args)) => runs::ps(&request.cli.common, args),
         Some(Command::Show(args)) => runs::show(&request.cli.common, args),
+        Some(Command::Stats(args)) => runs::stats(&request.cli.common, args),
         Some(Command::Logs(args)) => runs::logs(&request.cli.common, args),
         Some(Command::Why(args)) => runs::why(&request.cli.common, args),
         Some(Command::Approve(args)) => runs::approve(&request.cli.common, args),

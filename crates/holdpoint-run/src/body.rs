@@ -33,6 +33,7 @@ use holdpoint_process::{Environment, RunOptions as ProcessOptions, Spawner};
 use serde::{Deserialize, Serialize};
 
 use crate::commands::{Busy, Commands};
+use crate::durations::Durations;
 use crate::events::{Recorder, ended};
 use crate::input::{Again, Change, Recorded, RunInput, digest};
 use crate::logs::Logs;
@@ -42,7 +43,7 @@ use crate::plan::Plan;
 use crate::report::failure_of;
 
 /// What stands in the ledger beside tasks: `@` is in no task's name.
-const CHANGE: &str = "@change";
+pub(crate) const CHANGE: &str = "@change";
 
 /// How many events are read at a time.
 const BATCH: usize = 1024;
@@ -125,6 +126,21 @@ impl Host {
         ended
     }
 
+    /// How long tasks have taken before.
+    fn durations(&self) -> Durations {
+        self.folder.as_deref().map(Durations::of).unwrap_or_default()
+    }
+
+    /// Keeps how long they have taken now. Without it the next run begins in another order, no more.
+    fn keep_durations(&self, report: &Report) {
+        let Some(folder) = &self.folder else { return };
+        let mut durations = Durations::of(folder);
+        durations.take_in(report);
+        if let Err(error) = durations.keep(folder) {
+            tracing::warn!("how long tasks have taken is not kept: {error}");
+        }
+    }
+
     /// Where log files go.
     fn folder(&self, plan: &Plan) -> PathBuf {
         self.folder.clone().unwrap_or_else(|| plan.manifest().root().join(".holdpoint"))
@@ -151,7 +167,7 @@ pub(crate) async fn body(
     };
     let change = settle_change(&ledger, change).await?;
     let text = change.as_ref().map(|change| &*change.text);
-    let plan = input.plan(text, settings.jobs).map_err(Terminal::new)?;
+    let plan = input.plan(text, settings.jobs, &host.durations()).map_err(Terminal::new)?;
     let again = change.map(|change| change.again).unwrap_or_default();
     let known = known(&ledger, &plan, &again).await?;
 
@@ -309,6 +325,7 @@ async fn run(
     if let Some(panic) = report.observer_panic() {
         tracing::error!("{panic}");
     }
+    host.keep_durations(&report);
     let output = RunOutput::of(&report);
     let end = failure_of(&report, requested.as_ref());
     host.parked.remove(session);

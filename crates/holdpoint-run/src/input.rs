@@ -12,6 +12,7 @@ use holdpoint_process::Status;
 use serde::{Deserialize, Serialize};
 
 use crate::commands::ProcessFailed;
+use crate::durations::Durations;
 use crate::error::PlanError;
 use crate::plan::{Plan, Targets};
 
@@ -130,6 +131,7 @@ impl RunInput {
         &self,
         text: Option<&str>,
         jobs: Option<NonZeroU32>,
+        durations: &Durations,
     ) -> Result<Plan, BoxError> {
         if self.format > FORMAT {
             return Err(format!(
@@ -140,7 +142,8 @@ impl RunInput {
         }
         let manifest = Manifest::parse(&self.path, text.unwrap_or(&self.text))?;
         let targets = Targets::Named(self.targets.clone());
-        Ok(Plan::new(Arc::new(manifest), &targets, jobs.or(self.jobs)).map_err(Box::new)?)
+        let jobs = jobs.or(self.jobs);
+        Ok(Plan::expecting(Arc::new(manifest), &targets, jobs, durations).map_err(Box::new)?)
     }
 
     /// The same, over the file as it is, for a caller who wants to be told what is wrong with it.

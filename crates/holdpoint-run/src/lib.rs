@@ -13,6 +13,7 @@
 //! [`report`].
 
 pub mod driver;
+pub mod durations;
 pub mod error;
 pub mod hooks;
 pub mod options;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use body::Settings;
 pub use driver::run;
+pub use durations::Durations;
 pub use error::{PlanError, RunError};
 pub use hooks::{HookFailed, HookSink, Hooks, Occasion};
 pub use input::{Again, RunKind};

@@ -10,6 +10,7 @@ use holdpoint_core::{Name, TaskName};
 use holdpoint_graph::{BuildError, Hold, Limits, Retry, Scope, TaskId, Topology};
 use holdpoint_manifest::{HoldMode, HoldName, HoldScope, HoldUse, Jobs, Manifest, Task};
 
+use crate::durations::Durations;
 use crate::error::PlanError;
 use crate::faults;
 use crate::selection::select;
@@ -72,8 +73,22 @@ impl Plan {
         targets: &Targets,
         jobs: Option<NonZeroU32>,
     ) -> Result<Self, PlanError> {
+        Self::expecting(manifest, targets, jobs, &Durations::default())
+    }
+
+    /// Plans a run of tasks of which it is known how long they take: of those that are ready, the
+    /// ones begin first that most is known to follow (GRAPH-003).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn expecting(
+        manifest: Arc<Manifest>,
+        targets: &Targets,
+        jobs: Option<NonZeroU32>,
+        durations: &Durations,
+    ) -> Result<Self, PlanError> {
         let everything: Vec<usize> = (0..manifest.tasks().len()).collect();
-        let whole = build(&manifest, &everything)?;
+        let whole = build(&manifest, &everything, durations)?;
         let targets = resolve(&manifest, targets)?;
         let selected = select(&manifest, targets.iter().copied());
         let positions: Vec<usize> =
@@ -81,7 +96,7 @@ impl Plan {
         let topology = if positions.len() == manifest.tasks().len() {
             whole
         } else {
-            build(&manifest, &positions)?
+            build(&manifest, &positions, durations)?
         };
         let limits = limits(&manifest, jobs);
         let heavy = faults::of_weights(&manifest, &positions, limits.slots());
@@ -207,7 +222,11 @@ fn resolve(manifest: &Manifest, targets: &Targets) -> Result<Vec<usize>, PlanErr
 
 /// The graph of the tasks at these positions, which become its ids in the same order. An edge to
 /// a task that is not among them is left out: only `after` and `finally` have such.
-fn build(manifest: &Manifest, positions: &[usize]) -> Result<Topology, PlanError> {
+fn build(
+    manifest: &Manifest,
+    positions: &[usize],
+    durations: &Durations,
+) -> Result<Topology, PlanError> {
     let mut builder = Topology::builder();
     let mut ids = vec![None; manifest.tasks().len()];
     for &position in positions {
@@ -249,6 +268,9 @@ fn build(manifest: &Manifest, positions: &[usize]) -> Result<Topology, PlanError
         }
         if task.allow_failure {
             setup = setup.allow_failure();
+        }
+        if let Some(duration) = durations.get(task.name.value.as_str()) {
+            setup = setup.expected(duration);
         }
         if task.approval.is_some() {
             setup = setup.gated();

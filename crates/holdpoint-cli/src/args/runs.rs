@@ -64,6 +64,19 @@ pub(crate) struct LogsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// One task; none: all.
+    #[arg(value_name = "TASK")]
+    pub(crate) task: Option<String>,
+    /// Over so many of the last runs.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) last: usize,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
     /// A run, by its number, `@last` or the end of its id; or a task, of the last run that has it.
     #[arg(value_name = "RUN|TASK")]
