@@ -117,6 +117,14 @@ pub enum ProcessError {
     /// Called outside a tokio runtime.
     #[error("no tokio runtime here; call from within one")]
     NoRuntime,
+    /// The process could not be recorded in the [`PidFile`](crate::PidFile), so it was not started.
+    #[error("pid file {} could not be written; free space or correct the path", path.display())]
+    NotRecorded {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The thread that starts processes could not be made.
     #[error("no thread to start processes from")]
     NoThread {
@@ -161,6 +169,32 @@ pub enum ProcessError {
     Unkillable {
         /// The process.
         pid: u32,
+    },
+}
+
+/// Why a [`PidFile`](crate::PidFile) could not be made, or the leftovers of one not be ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PidFileError {
+    /// There is a file already.
+    #[error("pid file {} exists; end what its owner left, then make it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its owner lives, or somebody else is ending the leftovers now.
+    #[error("pid file {} belongs to a process that lives", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refused it.
+    #[error("pid file {} could not be used", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
 }
 

@@ -6,6 +6,7 @@
 //! 2. A group that is dropped before its leader was reaped is killed, and its leader reaped.
 
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -14,7 +15,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::exit::Status;
+use crate::identity;
+use crate::launch::Output;
+use crate::pid_file::FileEntry;
 use crate::pool::Pool;
+use crate::record::Entry;
 
 /// A started process that leads its group, not yet reaped.
 #[derive(Debug)]
@@ -22,13 +27,25 @@ pub(crate) struct Group {
     /// Taken only by `reap` and `drop`.
     leader: Option<Child>,
     pid: Pid,
+    /// The read ends of both streams.
+    output: Option<Output>,
+    lines: Lines,
     pool: Pool,
 }
 
+/// Where it is recorded, as long as there is something to be ended (PROC-007).
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// For the watchdog.
+    pub(crate) watched: Option<Entry>,
+    pub(crate) filed: Option<FileEntry>,
+}
+
 impl Group {
-    pub(crate) fn new(leader: Child, pool: Pool) -> Self {
+    pub(crate) fn new(leader: Child, output: Output, lines: Lines, pool: Pool) -> Self {
         let pid = Pid::from_child(&leader);
-        Self { leader: Some(leader), pid, pool }
+        lines.started(leader.id());
+        Self { leader: Some(leader), pid, output: Some(output), lines, pool }
     }
 
     #[cfg(target_os = "linux")]
@@ -42,10 +59,8 @@ impl Group {
 
     /// The read ends of both streams. Once only.
     pub(crate) fn take_output(&mut self) -> (OwnedFd, OwnedFd) {
-        let streams =
-            self.leader.as_mut().and_then(|leader| leader.stdout.take().zip(leader.stderr.take()));
-        let (stdout, stderr) = streams.expect("BUG: a group has two streams, taken once");
-        (stdout.into(), stderr.into())
+        let output = self.output.take().expect("BUG: a group has two streams, taken once");
+        (output.stdout.into(), output.stderr.into())
     }
 
     /// Whether the leader has ended. Leaves it to be reaped.
@@ -70,28 +85,16 @@ impl Group {
         self.signal(Signal::KILL);
     }
 
-    /// Whether any process but the ended leader is left in the group.
-    #[cfg(target_os = "linux")]
+    /// Whether any process but the ended leader is left in the group. No plain Unix call tells,
+    /// so elsewhere than on Linux the group counts as gone once its output has ended.
     pub(crate) fn has_members(&self) -> bool {
-        let group = self.pid.as_raw_pid().to_string();
-        let Ok(processes) = std::fs::read_dir("/proc") else { return false };
-        processes.flatten().any(|entry| {
-            let is_process = entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
-            is_process
-                && std::fs::read(entry.path().join("stat"))
-                    .is_ok_and(|stat| is_live_member(&stat, group.as_bytes()))
-        })
+        identity::all().iter().any(|process| process.alive && process.group == self.id())
     }
 
-    /// Whether any process but the ended leader is left in the group: no plain Unix call tells,
-    /// so once its output has ended the group counts as gone.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn has_members(&self) -> bool {
-        false
-    }
-
-    /// Takes the leader's exit status. Waits for it where it has not ended.
+    /// Takes the exit status of the leader, which has ended. Its id is somebody else's from then
+    /// on, so it is crossed out first.
     pub(crate) fn reap(mut self) -> io::Result<Status> {
+        self.lines = Lines::default();
         match self.leader.take() {
             Some(mut leader) => leader.wait().map(status),
             None => Err(Errno::CHILD.into()),
@@ -104,14 +107,25 @@ impl Group {
     }
 }
 
+impl Lines {
+    fn started(&self, pid: u32) {
+        if let Some(process) = identity::process(pid) {
+            let leader = (pid, process.start);
+            self.watched.iter().for_each(|entry| entry.started(leader));
+            self.filed.iter().for_each(|entry| entry.started(leader));
+        }
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(mut leader) = self.leader.take() {
             self.signal(Signal::KILL);
-            drop((leader.stdout.take(), leader.stderr.take()));
-            // Its end takes a moment, or for ever where it hangs in the kernel: not waited for here.
+            self.output = None;
+            // Its end takes a moment, or for ever where it hangs in the kernel: not waited for
+            // here, and on record until then.
             if !matches!(leader.try_wait(), Ok(Some(_))) {
-                self.pool.reap_later(leader);
+                self.pool.reap_later(leader, mem::take(&mut self.lines));
             }
         }
     }
@@ -122,14 +136,4 @@ fn status(status: ExitStatus) -> Status {
         (Some(code), _) => Status::Code(code),
         (None, signal) => Status::Signal(signal.unwrap_or_default()),
     }
-}
-
-/// Reads `pid (name) state parent group ..`; the name may hold anything, so the last parenthesis
-/// counts.
-#[cfg(target_os = "linux")]
-fn is_live_member(stat: &[u8], group: &[u8]) -> bool {
-    let Some(name_end) = stat.iter().rposition(|byte| *byte == b')') else { return false };
-    let mut fields = stat[name_end + 1..].split(|byte| *byte == b' ').skip(1);
-    let (state, _parent, of_group) = (fields.next(), fields.next(), fields.next());
-    !matches!(state, None | Some(b"Z" | b"X")) && of_group == Some(group)
 }

@@ -6,6 +6,7 @@
 //! the system refuses it.
 
 use std::ffi::{OsStr, OsString};
+use std::io::PipeReader;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -13,10 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{fs, io};
 
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::command::{Action, Command};
 use crate::error::{ProcessError, SystemLimit};
+use crate::record::Pipes;
 
 /// Where programs are looked for without a `PATH`, as POSIX systems do.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -24,7 +27,7 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// By path: a script means the system's shell, whatever its environment has for `PATH`.
 const SHELL: &str = "/bin/sh";
 
-/// The command in std's form. Refuses what cannot be started at all.
+/// The command in std's form, without its output. Refuses what cannot be started at all.
 pub(crate) fn prepare(command: &Command) -> Result<std::process::Command, ProcessError> {
     if !command.directory.is_absolute() {
         return Err(ProcessError::RelativeDirectory { path: command.directory.clone() });
@@ -47,10 +50,25 @@ pub(crate) fn prepare(command: &Command) -> Result<std::process::Command, Proces
         .env_clear()
         .envs(command.environment.iter())
         .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdin(Stdio::null());
     Ok(prepared)
+}
+
+/// The pipes of a process that is about to be started.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) stdout: PipeReader,
+    pub(crate) stderr: PipeReader,
+    /// What tells these pipes from all others.
+    pub(crate) inodes: Pipes,
+}
+
+/// Gives the command its pipes. They are made before it starts, so that they can be recorded.
+pub(crate) fn connect(command: &mut std::process::Command) -> io::Result<Output> {
+    let ((stdout, to_stdout), (stderr, to_stderr)) = (io::pipe()?, io::pipe()?);
+    let inodes = [fstat(&stdout)?.st_ino, fstat(&stderr)?.st_ino];
+    command.stdout(to_stdout).stderr(to_stderr);
+    Ok(Output { stdout, stderr, inodes })
 }
 
 /// Why the system refused to start a command that [`prepare`] let through. Its answer does not

@@ -5,9 +5,10 @@
 //! Unix systems; elsewhere it does not build.
 //!
 //! Reading order: [`command`], [`environment`], [`spawner`] (what callers use), [`exit`] (what
-//! the end means), [`output`], [`tail`] and [`present`]; then inside, `launch` (a command becomes
-//! a process, a refusal an error), `pool` (the threads that start it), `group`, `machine` (all
-//! decisions), `run` (its driver).
+//! the end means), [`output`], [`tail`] and [`present`], [`pid_file`] and [`leftovers`] (what an
+//! owner that died has left); then inside, `launch` (a command becomes a process, a refusal an
+//! error), `pool` (the threads that start it), `watchdog` and `record` (who ends it when this
+//! process dies), `group`, `machine` (all decisions), `run` (its driver).
 //!
 //! ```
 //! use holdpoint_core::Cancel;
@@ -35,28 +36,35 @@ pub mod error;
 mod escape;
 pub mod exit;
 mod group;
+mod identity;
 mod launch;
+pub mod leftovers;
 mod log;
 mod machine;
 pub mod options;
 pub mod output;
+pub mod pid_file;
 mod pipe;
 mod pool;
 pub mod present;
+mod record;
 mod run;
 pub mod spawner;
 pub mod tail;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod watchdog;
 
 pub use command::{Action, Command};
 pub use environment::{Environment, TaskVariables};
-pub use error::{ProcessError, SystemLimit};
+pub use error::{PidFileError, ProcessError, SystemLimit};
 pub use escape::escape;
 pub use exit::{Exit, Failure, Status, Verdict, verdict};
+pub use leftovers::{Leftovers, end_leftovers};
 pub use options::RunOptions;
 pub use output::{Line, LineEnd, LineSplitter, MAX_LINE, OutputSink, Stream};
+pub use pid_file::PidFile;
 pub use present::{Prefix, Rendering, write_block, write_line};
 pub use spawner::Spawner;
 pub use tail::Tail;

@@ -6,6 +6,7 @@
 //! 2. The threads end when the last handle is gone, not before: each start in the queue and each
 //!    group holds one.
 //! 3. The lock is never held while a process is started or waited for.
+//! 4. The watchdog is there before the first start, and goes after the last group has gone.
 
 use std::collections::VecDeque;
 use std::process::{Child, Command};
@@ -14,7 +15,19 @@ use std::{io, thread};
 
 use tokio::sync::oneshot;
 
-use crate::group::Group;
+use crate::group::{Group, Lines};
+use crate::launch;
+use crate::pid_file::PidFile;
+use crate::watchdog::Watchdog;
+
+/// Why a process was not started.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The system refused it.
+    Start(io::Error),
+    /// It could not be recorded.
+    Record(io::Error),
+}
 
 /// A handle to the threads. A clone is the same pool.
 #[derive(Debug, Clone)]
@@ -27,20 +40,22 @@ struct LastHandle(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    watchdog: Watchdog,
 }
 
 #[derive(Debug, Default)]
 struct State {
     starts: VecDeque<Start>,
     closed: bool,
-    reaper: Option<mpsc::Sender<Child>>,
+    reaper: Option<mpsc::Sender<(Child, Lines)>>,
 }
 
 #[derive(Debug)]
 struct Start {
     command: Box<Command>,
+    file: Option<PidFile>,
     pool: Pool,
-    reply: oneshot::Sender<io::Result<Group>>,
+    reply: oneshot::Sender<Result<Group, Refused>>,
 }
 
 impl Pool {
@@ -62,25 +77,32 @@ impl Pool {
     }
 
     /// Starts a process. Dropping the future kills what was started for it.
-    pub(crate) async fn start(&self, command: Box<Command>) -> io::Result<Group> {
+    pub(crate) async fn start(
+        &self,
+        command: Box<Command>,
+        file: Option<PidFile>,
+    ) -> Result<Group, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.0.0.lock().starts.push_back(Start { command, pool: self.clone(), reply });
+        let start = Start { command, file, pool: self.clone(), reply };
+        self.0.0.lock().starts.push_back(start);
         self.0.0.changed.notify_one();
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it is gone")))
+        answer.await.unwrap_or_else(|_| {
+            Err(Refused::Start(io::Error::other("the thread that starts it is gone")))
+        })
     }
 
     /// Reaps a child when it ends, on a thread of its own, made with the first such child: it may
     /// hang in the kernel, and must hold up neither a start nor the caller.
-    pub(crate) fn reap_later(&self, child: Child) {
+    pub(crate) fn reap_later(&self, child: Child, lines: Lines) {
         let mut state = self.0.0.lock();
         let reaper = state.reaper.get_or_insert_with(|| {
-            let (children, inbox) = mpsc::channel::<Child>();
-            let reap = move || inbox.iter().for_each(|mut child| _ = child.wait());
+            let (children, inbox) = mpsc::channel::<(Child, Lines)>();
+            let reap = move || inbox.iter().for_each(|(mut child, _lines)| _ = child.wait());
             // Without a thread they stay zombies until this process ends: nothing better is left.
             let _ = thread::Builder::new().name("holdpoint-reap".into()).spawn(reap);
             children
         });
-        let _ = reaper.send(child);
+        let _ = reaper.send((child, lines));
     }
 }
 
@@ -93,14 +115,34 @@ impl Drop for LastHandle {
 
 impl Shared {
     fn serve(&self) {
-        while let Some(Start { mut command, pool, reply }) = self.next() {
+        while let Some(Start { command, file, pool, reply }) = self.next() {
             if reply.is_closed() {
                 continue;
             }
-            let started = command.spawn().map(|leader| Group::new(leader, pool));
+            let started = self.start(*command, file.as_ref(), pool);
             // An answer that nobody takes any more is dropped, and its group killed.
             let _ = reply.send(started);
         }
+        self.watchdog.end();
+    }
+
+    /// The command is dropped with the return: it holds the other ends of the pipes.
+    fn start(
+        &self,
+        mut command: Command,
+        file: Option<&PidFile>,
+        pool: Pool,
+    ) -> Result<Group, Refused> {
+        let output = launch::connect(&mut command).map_err(Refused::Start)?;
+        let lines = Lines {
+            watched: self.watchdog.enter(output.inodes),
+            filed: file
+                .map(|file| file.enter(output.inodes))
+                .transpose()
+                .map_err(Refused::Record)?,
+        };
+        let leader = command.spawn().map_err(Refused::Start)?;
+        Ok(Group::new(leader, output, lines, pool))
     }
 
     fn next(&self) -> Option<Start> {

@@ -12,10 +12,14 @@ use crate::exit::Exit;
 use crate::group::Group;
 use crate::options::RunOptions;
 use crate::output::OutputSink;
-use crate::pool::Pool;
+use crate::pid_file::PidFile;
+use crate::pool::{Pool, Refused};
 use crate::{launch, run};
 
 /// Starts processes, from threads of its own. A clone is the same spawner.
+///
+/// When this process dies, however it dies, what it has started dies too: a small process beside
+/// it, made with the first start, then kills the groups that run (PROC-007).
 ///
 /// A program makes one and keeps it. The threads live as long as any handle or any run does: the
 /// system ties what it promises a child about its parent to the thread that started it, and a
@@ -42,6 +46,7 @@ use crate::{launch, run};
 #[derive(Debug, Clone)]
 pub struct Spawner {
     pool: Pool,
+    pid_file: Option<PidFile>,
 }
 
 /// A program that is open for writing is tried again, with pauses from the first to the last,
@@ -62,7 +67,15 @@ impl Spawner {
         close_fds::set_fds_cloexec_threadsafe(3, &[]);
         let processors = thread::available_parallelism().map_or(2, usize::from);
         let pool = Pool::new(processors.clamp(4, 8));
-        pool.map(|pool| Self { pool }).map_err(|source| ProcessError::NoThread { source })
+        pool.map(|pool| Self { pool, pid_file: None })
+            .map_err(|source| ProcessError::NoThread { source })
+    }
+
+    /// A handle to the same threads that records what it starts in this file, for whoever comes
+    /// after an owner that died; see [`end_leftovers`](crate::end_leftovers).
+    #[must_use]
+    pub fn recording(&self, file: &PidFile) -> Self {
+        Self { pool: self.pool.clone(), pid_file: Some(file.clone()) }
     }
 
     /// Runs one command to its end: its process has ended, what it wrote was passed on, and it
@@ -106,15 +119,21 @@ impl Spawner {
     async fn start(&self, command: &Command) -> Result<Group, ProcessError> {
         let mut pause = BUSY_FIRST_PAUSE;
         loop {
-            match self.pool.start(Box::new(launch::prepare(command)?)).await {
+            let prepared = launch::prepare(command)?;
+            match self.pool.start(Box::new(prepared), self.pid_file.clone()).await {
                 Ok(group) => return Ok(group),
-                Err(refused)
+                Err(Refused::Start(refused))
                     if refused.kind() == ExecutableFileBusy && pause <= BUSY_LAST_PAUSE =>
                 {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Err(refused) => return Err(launch::diagnose(command, refused)),
+                Err(Refused::Start(refused)) => return Err(launch::diagnose(command, refused)),
+                Err(Refused::Record(source)) => {
+                    let path = self.pid_file.as_ref().map(|file| file.path().into());
+                    let path = path.unwrap_or_default();
+                    return Err(ProcessError::NotRecorded { path, source });
+                }
             }
         }
     }

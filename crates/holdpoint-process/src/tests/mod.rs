@@ -1,4 +1,5 @@
-//! The pure rules: environment, machine, lines, presentation, reasons of refusals.
+//! The pure rules: environment, machine, lines, presentation, reasons of refusals,
+//! the record of groups.
 
 mod environment;
 mod exit;
@@ -6,6 +7,7 @@ mod launch;
 mod machine;
 mod output;
 mod present;
+mod record;
 
 use proptest::test_runner::Config;
 

@@ -3,6 +3,7 @@
 mod alone;
 mod cancel;
 mod command;
+mod orphans;
 mod output;
 mod refusals;
 mod support;
