@@ -1,4 +1,4 @@
-//! Whether the code that runs now is the body's own.
+//! Whether the code that runs now is the body's own, and how much it has done in this poll.
 
 use std::cell::Cell;
 
@@ -8,7 +8,15 @@ thread_local! {
     /// The address of the port whose body this thread polls; zero where it polls none, or where
     /// an effect runs.
     static BODY: Cell<usize> = const { Cell::new(0) };
+
+    /// How many operations have given a result in this poll of a body, and then how many were asked
+    /// to wait for the next one.
+    static SPENT: Cell<u32> = const { Cell::new(0) };
 }
+
+/// How many operations may give their results in one poll of a body.
+#[cfg(feature = "body")]
+const BUDGET: u32 = 128;
 
 /// Polls a body: for the time of the call its operations are taken on this thread. Hosts call it
 /// around every poll of a body.
@@ -16,6 +24,10 @@ thread_local! {
 /// `port` is the very object that the body's [`SessionContext`](super::SessionContext) holds. What
 /// is called anywhere else, from a spawned task or from within an effect, is refused with
 /// [`BodyError::Misplaced`](super::BodyError::Misplaced). Bodies may be polled within one another.
+///
+/// Where results are not recorded, operations may be over at once, without end. So that others run
+/// all the same, and the body hears of what has happened, 128 give their results in one poll; the
+/// next one wakes its task and waits for the next poll.
 ///
 /// # Panics
 /// Where `poll` does; the mark is as before then.
@@ -32,6 +44,7 @@ thread_local! {
 /// ```
 #[inline]
 pub fn poll_body<R>(port: &dyn SessionPort, poll: impl FnOnce() -> R) -> R {
+    SPENT.set(0);
     marked(address(port), poll)
 }
 
@@ -82,6 +95,30 @@ pub(super) fn elsewhere<R>(effect: impl FnOnce() -> R) -> R {
 #[inline]
 pub(super) fn is_body_of(port: &dyn SessionPort) -> bool {
     BODY.get() == address(port)
+}
+
+/// An operation has given its result.
+#[cfg(feature = "body")]
+#[inline]
+pub(super) fn spend() {
+    SPENT.set(SPENT.get().wrapping_add(1));
+}
+
+/// Whether as many have in this poll as may.
+#[cfg(feature = "body")]
+#[inline]
+pub(super) fn is_spent() -> bool {
+    SPENT.get() >= BUDGET
+}
+
+/// Whether the next operation is to wait for the next poll. Not without end: where one is polled until
+/// it is over, whatever it says, one is let through after a while.
+#[cfg(feature = "body")]
+pub(super) fn is_to_wait() -> bool {
+    let spent = SPENT.get();
+    let is_to_wait = spent < 2 * BUDGET;
+    SPENT.set(if is_to_wait { spent + 1 } else { BUDGET });
+    is_to_wait
 }
 
 #[inline]

@@ -69,6 +69,30 @@ impl Op {
     /// What there is to say. It is refused where the body itself is not polled.
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, BodyError>> {
+        if here::is_spent() && self.lets_others_run(cx) {
+            return Poll::Pending;
+        }
+        let polled = self.poll_state(cx);
+        if polled.is_ready() {
+            here::spend();
+        }
+        polled
+    }
+
+    /// The body has done so much in this poll that the rest is for the next one. Where results are
+    /// recorded a poll has one of them, and others run between two.
+    #[cold]
+    fn lets_others_run(&self, cx: &Context<'_>) -> bool {
+        let is_mine = here::is_body_of(&*self.port) && !self.port.is_recorded();
+        let is_to_wait = is_mine && here::is_to_wait();
+        if is_to_wait {
+            cx.waker().wake_by_ref();
+        }
+        is_to_wait
+    }
+
+    #[inline]
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, BodyError>> {
         match self.state {
             State::Direct(when) => {
                 self.look_around()?;

@@ -330,3 +330,32 @@ fn an_answer_fits_its_question_or_is_told_what_does() {
     assert_eq!(error.to_string(), "the answer is one of no options at all");
     assert!(!error.is_retryable());
 }
+
+/// Where nothing is recorded, what is over at once lets others run after a while; where it is, a
+/// poll goes as far as it can.
+#[test]
+fn sess_017_sess_020_a_body_that_calls_without_end_lets_others_run_where_nothing_is_recorded() {
+    for (is_recorded, expected) in [(true, 1), (false, 3)] {
+        let port = Port::new(is_recorded, 1);
+        let cx = port.context();
+        let mut body = pin!(async {
+            for _ in 0..300 {
+                cx.sleep_named("", Duration::ZERO).await.unwrap_err();
+            }
+        });
+        let mut polls = 1;
+        while poll_once(&port, body.as_mut()).is_pending() {
+            polls += 1;
+        }
+        assert_eq!(polls, expected);
+        // What is awaited elsewhere is refused at once, whatever there was before.
+        let mut body = pin!(async {
+            for _ in 0..128 {
+                cx.sleep_named("", Duration::ZERO).await.unwrap_err();
+            }
+        });
+        assert!(poll_once(&port, body.as_mut()).is_ready());
+        let mut wait = poll_body(&*port, || cx.sleep(Duration::ZERO));
+        assert_eq!(misplaced(now(&mut wait)), "sleep `sleep`");
+    }
+}

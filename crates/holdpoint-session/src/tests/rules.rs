@@ -2,6 +2,7 @@
 //! whose processes are killed at will, and over the store on a real one.
 
 mod answers;
+mod circles;
 mod counting;
 mod ends;
 mod given_up;
