@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdpoint::event::{EventKind, SkipCause};
+use holdpoint::event::{CacheSource, EventKind, SkipCause};
 use holdpoint::graph::Hold;
 use holdpoint::manifest::Task;
 use holdpoint::process::{Tail, write_block};
@@ -227,7 +227,12 @@ impl EventSink for Console {
                 let names: Vec<String> = holds.iter().map(Hold::to_string).collect();
                 self.row(task, State::Waiting, &format!("for {}", names.join(", ")));
             }
-            EventKind::TaskSucceeded { task, .. } => self.ended(task, State::Ok, ""),
+            EventKind::TaskSucceeded { task, source } => {
+                // Of a task that has not begun here: another attempt of the run has done it.
+                let has_begun = self.board().began.contains_key(task);
+                let is_kept = !has_begun && *source == CacheSource::Fresh;
+                self.ended(task, State::Ok, if is_kept { "as before" } else { "" });
+            }
             EventKind::TaskFailed { task, message, allowed, .. } => {
                 self.ended(task, State::Failed.or_allowed(*allowed), message);
             }

@@ -55,12 +55,14 @@ pub(crate) enum Failure {
     WhichQuestion { run: u64, open: Vec<String> },
     /// The run does not ask that.
     NoQuestion { run: u64, wanted: String, open: Vec<String> },
-    /// Somebody else was faster.
-    AnsweredElsewhere { run: u64 },
+    /// The question is not open any more.
+    Settled { run: u64, question: String, how: String },
     /// The answer is none.
     Answer { question: String, message: String },
     /// The answer was not taken.
     Refused(Box<AnswerError>),
+    /// The run does not go on.
+    NotResumed { run: u64, error: Box<ResumeError> },
     /// The run has ended.
     HasEnded { run: u64, state: StateName },
     /// The runtime or a thread could not be made.
@@ -86,6 +88,10 @@ impl Failure {
                 Ending::Failed
             }
             Self::Read(_) | Self::Append(_) | Self::ExportLost(..) => Ending::Failed,
+            Self::FindRun(FindRunError::Read(_)) => Ending::Failed,
+            // Nothing is wrong with the command but its time.
+            Self::NothingOpen { .. } | Self::Settled { .. } | Self::Refused(_) => Ending::Failed,
+            Self::NotResumed { .. } | Self::HasEnded { .. } => Ending::Failed,
             Self::Open(error) if is_damage(error) => Ending::Failed,
             _ => Ending::Refused,
         }
@@ -142,8 +148,14 @@ impl Failure {
             Self::NoSuchThing(what) => {
                 plain(&format!("error: `{what}` is neither a run nor a task of one"))
             }
+            Self::NothingOpen { run, state } if state.is_terminal() => {
+                format!("error: run #{run} asks nothing any more: it {}", how_it_ended(*state))
+            }
+            Self::NothingOpen { run, state: StateName::Planned } => {
+                format!("error: run #{run} asks nothing: nobody has begun it yet")
+            }
             Self::NothingOpen { run, state } => {
-                format!("error: run #{run} asks nothing: it is {}", state)
+                format!("error: run #{run} asks nothing: it is {state}")
             }
             Self::WhichQuestion { run, open } => {
                 format!("error: run #{run} asks {} things: {}", open.len(), open.join(", "))
@@ -152,14 +164,33 @@ impl Failure {
                 "error: run #{run} does not ask `{wanted}`; it asks {}",
                 open.join(", ")
             )),
-            Self::AnsweredElsewhere { run } => {
-                format!("error: the question of run #{run} was answered meanwhile")
-            }
+            Self::Settled { run, question, how } => plain(&format!(
+                "error: `{question}` of run #{run} is not open any more: it was {how}"
+            )),
             Self::Answer { question, message } => plain(&format!("error: `{question}`: {message}")),
             Self::Refused(error) => chain(error),
             Self::HasEnded { run, state } => {
-                format!("error: run #{run} has ended: it is {}", state)
+                format!("error: run #{run} has ended: it {}", how_it_ended(*state))
             }
+            Self::NotResumed { run, error } => match &**error {
+                ResumeError::Owned { state: StateName::Paused } => {
+                    format!("error: run #{run} has a process already, which waits for an answer")
+                }
+                ResumeError::Owned { .. } => {
+                    format!("error: run #{run} has a process already, which runs it")
+                }
+                ResumeError::Ended { state } => {
+                    format!("error: run #{run} has ended: it {}", how_it_ended(*state))
+                }
+                ResumeError::NotRetryable { state } if state.is_terminal() => format!(
+                    "error: run #{run} {}: only a run that failed or was cancelled is tried again",
+                    how_it_ended(*state)
+                ),
+                ResumeError::NotRetryable { state } => {
+                    format!("error: run #{run} has not ended: it is {state}")
+                }
+                error => chain(error),
+            },
             Self::Runtime(error) => format!("error: no runtime: {error}"),
             Self::Output(error) => format!("error: cannot write to standard output: {error}"),
         }
@@ -184,30 +215,36 @@ impl Failure {
                 "name the one you mean: {}",
                 common.again(&format!("approve {run} QUESTION"))
             )),
-            Self::Run(RunError::Resume(error)) => resume_help(error, common),
-            Self::Run(RunError::Plan(PlanError::UnknownTarget { nearest: Some(name), .. })) => {
-                Some(format!("did you mean `{name}`?"))
-            }
-            Self::Open(OpenError::Missing { .. }) => {
-                Some("--store DIR or HOLDPOINT_STORE names another folder".to_owned())
-            }
+            Self::NotResumed { run, error } => resume_help(*run, error, common),
+            Self::Open(OpenError::Missing { .. }) => Some(
+                "--store DIR or HOLDPOINT_STORE names another folder; the first run makes one"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
 }
 
 /// What to do about a run that does not go on.
-fn resume_help(error: &ResumeError, common: &Common) -> Option<String> {
+fn resume_help(run: u64, error: &ResumeError, common: &Common) -> Option<String> {
+    let again = |verb: &str, what: &str| common.again(&format!("{verb} {run}{what}"));
     match error {
-        ResumeError::Owned { .. } => {
-            Some(format!("another process runs it; `{}` shows it", common.again("show RUN")))
-        }
+        ResumeError::Owned { .. } => Some(format!("follow it with: {}", again("logs", " -f"))),
         ResumeError::Ended { state: StateName::Done } => None,
-        ResumeError::Ended { .. } => Some(format!("try `{}`", common.again("retry RUN"))),
+        ResumeError::Ended { .. } => Some(format!("try it again with: {}", again("retry", ""))),
         ResumeError::NotRetryable { state } if !state.is_terminal() => {
-            Some(format!("try `{}`", common.again("resume RUN")))
+            Some(format!("go on with: {}", again("resume", "")))
         }
         _ => None,
+    }
+}
+
+/// A terminal state, in words.
+const fn how_it_ended(state: StateName) -> &'static str {
+    match state {
+        StateName::Failed => "has failed",
+        StateName::Cancelled => "was cancelled",
+        _ => "is done",
     }
 }
 
@@ -238,6 +275,10 @@ impl From<PlanError> for Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        Self::Run(error)
+        match error {
+            // A mistake in the command or the manifest, before anything was started.
+            RunError::Plan(error) => Self::Plan(error),
+            error => Self::Run(error),
+        }
     }
 }

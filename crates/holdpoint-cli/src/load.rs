@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdpoint::manifest::{Manifest, find};
+use holdpoint::manifest::{FindError, Manifest, find};
 
 use crate::args::Common;
 use crate::failure::Failure;
 use crate::text::word;
+
+/// The folder of the store, beside the manifest.
+const STORE: &str = ".holdpoint";
 
 /// The manifest that is meant.
 pub(crate) fn load(common: &Common) -> Result<Arc<Manifest>, Failure> {
@@ -42,8 +45,25 @@ impl Common {
     pub(crate) fn store_folder(&self) -> Result<PathBuf, Failure> {
         match &self.store {
             Some(folder) => Ok(nearby(self.path(folder)?)),
-            None => Ok(self.manifest()?.with_file_name(".holdpoint")),
+            None => match self.manifest() {
+                Ok(manifest) => Ok(manifest.with_file_name(STORE)),
+                // Where the manifest has gone, its runs are there all the same.
+                Err(failure @ Failure::Find(FindError::NotFound { .. })) => {
+                    self.store_nearby().ok_or(failure)
+                }
+                Err(failure) => Err(failure),
+            },
         }
+    }
+
+    /// The nearest store here or in a folder above.
+    fn store_nearby(&self) -> Option<PathBuf> {
+        let start = self.path(Path::new("")).ok()?;
+        let start =
+            std::path::absolute(if start.as_os_str().is_empty() { Path::new(".") } else { &start });
+        let folders = start.ok()?;
+        let mut stores = folders.ancestors().map(|folder| folder.join(STORE));
+        stores.find(|store| store.is_dir()).map(nearby)
     }
 
     /// The program with a command and the flags that lead to the same manifest and store: for help.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use holdpoint::graph::OnFailure;
 use holdpoint::run::{
-    Again, Ending, Hooks, Plan, PlanError, Run, RunEnd, RunInfo, RunOptions, Runs, Settings,
+    Again, Ending, Hooks, Plan, PlanError, Run, RunEnd, RunError, RunInfo, RunOptions, Runs,
+    Settings,
 };
 use holdpoint::session::SessionState;
 use holdpoint::{Cancel, CancelCode};
@@ -44,7 +45,7 @@ pub(crate) fn run(request: &Request, args: &RunArgs) -> Result<Ending, Failure> 
         return Ok(Ending::Succeeded);
     }
     if args.detach {
-        return detach(&plan, request);
+        return detach(&plan, request, &args.how);
     }
     carry_out(Job::Start(plan), request, &args.how)
 }
@@ -96,12 +97,32 @@ fn register(plan: &Plan, request: &Request) -> Result<u64, Failure> {
 }
 
 /// Leaves the run to a process of its own.
-fn detach(plan: &Plan, request: &Request) -> Result<Ending, Failure> {
+fn detach(plan: &Plan, request: &Request, how: &How) -> Result<Ending, Failure> {
+    // What cannot be written is told of here, where somebody reads it.
+    let events = match &how.events {
+        Some(path) if how.events_take_stdout() => {
+            let error = io::Error::other("a run in the background has no standard output");
+            return Err(Failure::Events(path.clone(), error));
+        }
+        Some(path) => {
+            let path = absolute(&request.cli.common.path(path)?)?;
+            let file = std::fs::File::create(&path);
+            file.map_err(|error| Failure::Events(path.clone(), error))?;
+            Some(path)
+        }
+        None => None,
+    };
     let number = register(plan, request)?;
     let program = std::env::current_exe().map_err(Failure::Runtime)?;
     let mut command = Command::new(program);
     command.args(["resume", &number.to_string()]);
     request.cli.common.lead(&mut command)?;
+    if let Some(events) = events {
+        command.arg("--events").arg(events);
+    }
+    if how.yes {
+        command.arg("--yes");
+    }
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().map_err(Failure::Runtime)?;
@@ -118,12 +139,9 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
     let plan = match &job {
         Job::Start(plan) => plan.clone(),
         Job::Resume(run) => workspace.plan_of(run, how.jobs)?,
-        Job::Retry(..) => {
-            let manifest = load(common)?;
-            // As it is now; the retry says what is wrong with its targets.
-            Plan::new(manifest, &holdpoint::run::Targets::All, how.jobs)?
-        }
+        Job::Retry(run, _) => workspace.plan_as_it_is(run, how.jobs)?,
     };
+    let manifest = Arc::clone(plan.manifest());
     let (stop, kill) = (Cancel::new(), Cancel::new());
     let hurry = kill.clone();
     let unread = stop.clone();
@@ -153,9 +171,12 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
             }
             Job::Resume(run) => {
                 workspace.tell_of_change(&console, &run);
-                runs.resume(run.id, settings).await?
+                runs.resume(run.id, settings).await.map_err(|error| not_resumed(&run, error))?
             }
-            Job::Retry(run, again) => runs.retry(run.id, load(common)?, again, settings).await?,
+            Job::Retry(run, again) => {
+                let retried = runs.retry(run.id, manifest, again, settings).await;
+                retried.map_err(|error| not_resumed(&run, error))?
+            }
         };
         told.is_run(run.number());
         let prompt = Prompt::of(&run, how);
@@ -187,6 +208,13 @@ fn carry_out(job: Job, request: &Request, how: &How) -> Result<Ending, Failure> 
     }
 }
 
+fn not_resumed(run: &RunInfo, error: RunError) -> Failure {
+    match error {
+        RunError::Resume(error) => Failure::NotResumed { run: run.number, error: error.into() },
+        error => error.into(),
+    }
+}
+
 /// Stays with a run until it has ended, waits for an answer that nobody here gives, or is stopped.
 async fn attend(
     run: &Run,
@@ -214,7 +242,7 @@ async fn attend(
         match end.state() {
             // Somebody has answered while it was let go of.
             SessionState::Suspended(holdpoint::session::SuspendCause::Answered) => {
-                run.handle().resume().await.map_err(holdpoint::run::RunError::Resume)?;
+                run.handle().resume().await.map_err(RunError::Resume)?;
             }
             _ => return Ok(end),
         }

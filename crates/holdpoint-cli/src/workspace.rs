@@ -76,8 +76,23 @@ impl Workspace {
         Ok(Plan::new(manifest, &Targets::Named(targets), jobs)?)
     }
 
+    /// What a run is to do, as its manifest says now.
+    pub(crate) fn plan_as_it_is(
+        &self,
+        run: &RunInfo,
+        jobs: Option<NonZeroU32>,
+    ) -> Result<Plan, Failure> {
+        let Planned { path, targets, .. } = self.planned(run)?;
+        let manifest = Arc::new(Manifest::load(&nearby(path)).map_err(Failure::Load)?);
+        Ok(Plan::new(manifest, &Targets::Named(targets), jobs)?)
+    }
+
     /// Says where the manifest is not what the run was planned with (RUN-005).
     pub(crate) fn tell_of_change(&self, console: &Console, run: &RunInfo) {
+        if run.is_owned || run.state.is_terminal() {
+            // It does not go on, and that is all there is to say.
+            return;
+        }
         let Ok(planned) = self.planned(run) else { return };
         let name = nearby(planned.path.clone());
         let word = match fs::read_to_string(&planned.path) {

@@ -19,6 +19,9 @@ pub enum PlanError {
         /// The task that may have been meant.
         nearest: Option<Name>,
     },
+    /// A task of the manifest is not part of the run.
+    #[error("the task `{0}` is no part of this run")]
+    NotInRun(String),
     /// The manifest asks for what cannot be, such as tasks that wait for each other in a circle.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
     Invalid(Vec<Diagnostic>),

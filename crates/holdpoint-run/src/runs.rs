@@ -16,7 +16,7 @@ use holdpoint_session::{
     SessionHandle, Sessions,
 };
 
-use crate::body::{Finished, Host, Settings, body};
+use crate::body::{CHANGE, Finished, Host, Settings, body};
 use crate::error::RunError;
 use crate::input::{Again, Change, RunInput, RunKind};
 use crate::options::RunOptions;
@@ -84,6 +84,9 @@ pub struct RunInfo {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindRunError {
+    /// There is no last one.
+    #[error("there is no run yet")]
+    NoneYet,
     /// There is none of this number, or with this end of its id.
     #[error("there is no run `{0}`")]
     Unknown(String),
@@ -208,8 +211,11 @@ impl Runs {
         if let Again::From(names) = &again {
             let is_in = |name: &&String| plan.topology().find(name).is_none();
             if let Some(missing) = names.iter().find(is_in) {
-                let nearest = manifest.nearest_task(missing).cloned();
                 let target = missing.clone();
+                if manifest.task(missing).is_some() {
+                    return Err(crate::PlanError::NotInRun(target).into());
+                }
+                let nearest = manifest.nearest_task(missing).cloned();
                 return Err(crate::PlanError::UnknownTarget { target, nearest }.into());
             }
         }
@@ -250,7 +256,7 @@ impl Runs {
 pub struct Planned {
     /// Where the manifest lay.
     pub path: std::path::PathBuf,
-    /// What stood in it.
+    /// What stood in it, when the last attempt began.
     pub text: Arc<str>,
     /// What was to be reached.
     pub targets: Vec<String>,
@@ -265,6 +271,12 @@ pub struct Planned {
 pub fn planned(store: &Arc<dyn Store>, id: SessionId) -> Result<Planned, RunError> {
     let sessions = Sessions::builder().store(Arc::clone(store)).build();
     let RunInput { path, text, targets, kind, .. } = input_of(&sessions, id)?;
+    // Another attempt was made over the manifest as it was then.
+    let change = sessions.get(id).and_then(|handle| handle.recorded(CHANGE));
+    let change = change.map_err(RunError::Get)?;
+    let change = change.map(|change| serde_json::from_str::<Change>(&change)).transpose();
+    let change = change.map_err(|error| RunError::Input { id, message: error.to_string() })?;
+    let text = change.map_or(text, |change| change.text);
     Ok(Planned { path, text, targets, kind })
 }
 
@@ -295,7 +307,7 @@ pub fn list_runs(store: &dyn Store, number: u64) -> Result<Vec<RunInfo>, ReadErr
 pub fn find_run(store: &dyn Store, text: &str) -> Result<RunInfo, FindRunError> {
     let unknown = || FindRunError::Unknown(text.to_owned());
     if text == "@last" {
-        return list_runs(store, 0)?.pop().ok_or_else(unknown);
+        return list_runs(store, 0)?.pop().ok_or(FindRunError::NoneYet);
     }
     let number = text.strip_prefix('#').unwrap_or(text);
     // A text of digits alone is a number; that it is the end of an id too nobody means.

@@ -207,6 +207,15 @@ impl SessionHandle {
         stored::input(&self.shared, self.id)
     }
 
+    /// The value that the last attempt has recorded under a name, as JSON text. Of sessions that
+    /// are recorded.
+    ///
+    /// # Errors
+    /// As [`input`](Self::input).
+    pub fn recorded(&self, name: &str) -> Result<Option<String>, GetError> {
+        stored::recorded(&self.shared, self.id, name)
+    }
+
     /// The open questions, oldest first.
     ///
     /// # Errors

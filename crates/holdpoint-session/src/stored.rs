@@ -16,12 +16,14 @@ use holdpoint_core::{CancelInfo, SessionId};
 use serde::{Deserialize, Serialize};
 
 use super::driver::{
-    About, Change, Done, Given, Kept, Link, Record, Shared, Shown, check_open, open_questions,
+    About, Change, Done, Given, Kept, KeptResult, Link, Record, Shared, Shown, check_open,
+    open_questions,
 };
 use super::handle::let_go;
 use super::rt;
 use crate::error::{AnswerError, CancelError, GetError, RemoteError, ResumeError, SpawnError};
 use crate::machine::{Answered, Input, Machine};
+use crate::recover::Journal;
 use crate::report::Snapshot;
 
 /// How many events are read at a time.
@@ -221,11 +223,30 @@ pub(crate) fn snapshot(shared: &Shared, id: SessionId) -> Result<Snapshot, GetEr
 
 /// The input of a session as it is stored.
 pub(crate) fn input(shared: &Shared, id: SessionId) -> Result<String, GetError> {
+    Ok(journal(shared, id)?.start.input.get().to_owned())
+}
+
+/// What the last attempt has recorded under a name.
+pub(crate) fn recorded(
+    shared: &Shared,
+    id: SessionId,
+    name: &str,
+) -> Result<Option<String>, GetError> {
+    let journal = journal(shared, id)?;
+    Ok(journal.entries.iter().rev().find_map(|record| match record {
+        Record::Done(Done { key, result: KeptResult::Ok(value), .. }) if *key.name == *name => {
+            Some(value.get().to_owned())
+        }
+        _ => None,
+    }))
+}
+
+fn journal(shared: &Shared, id: SessionId) -> Result<Journal, GetError> {
     let loaded = load(shared, id)?;
     let unreadable =
         |message: String| GetError::Unreadable { session: id, message: message.into() };
     match shared.journal(&loaded) {
-        Ok(journal) => Ok(journal.start.input.get().to_owned()),
+        Ok(journal) => Ok(journal),
         Err(ResumeError::Read(error)) => Err(GetError::Read(error)),
         Err(ResumeError::Unreadable { message, .. }) => Err(unreadable(message.to_string())),
         Err(error) => Err(unreadable(error.to_string())),

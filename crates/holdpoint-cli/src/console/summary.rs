@@ -66,12 +66,16 @@ impl Console {
         let again = |verb: &str| common.again(&format!("{verb} {number}"));
         if let SessionState::Paused(open) = end.state() {
             let names: Vec<String> = open.iter().map(|one| one.name.to_string()).collect();
+            // Where it asks several things, the command says which is meant.
+            let which = names.first().filter(|_| names.len() > 1);
+            let which = which.map(|name| format!(" {name}")).unwrap_or_default();
+            let answer = |verb: &str| common.again(&format!("{verb} {number}{which}"));
             self.say(&format!(
                 "\nrun #{number} waits for an answer: {}\n  {}\n  {} --reason ...\nthen go on \
                  with: {}",
                 some(&names, NAMED),
-                again("approve"),
-                again("reject"),
+                answer("approve"),
+                answer("reject"),
                 again("resume")
             ));
         } else {
@@ -87,7 +91,7 @@ impl Console {
         output: Option<&Output>,
         text: &mut String,
     ) {
-        let Some(task) = self.plan.topology().find(&name.to_string()) else { return };
+        let Some(task) = report.topology().find(&name.to_string()) else { return };
         let (state, failure) = match report.outcome(task) {
             Outcome::Errored { failure, .. } => (State::Errored, failure),
             Outcome::Failed { failure, .. } => (State::Failed, failure),

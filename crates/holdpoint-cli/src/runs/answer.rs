@@ -13,6 +13,8 @@ use crate::failure::Failure;
 use crate::text::{plain, print};
 use crate::workspace::Workspace;
 
+use super::tasks::Story;
+
 /// Answers with yes.
 pub(crate) fn approve(common: &Common, args: &ApproveArgs) -> Result<Ending, Failure> {
     let reason = args.reason.as_deref();
@@ -44,19 +46,24 @@ fn give(
         let sessions = Sessions::builder().store(workspace.store()).build();
         let handle = sessions.get(run.id).map_err(holdpoint::run::RunError::Get)?;
         let open = handle.questions().map_err(holdpoint::run::RunError::Get)?;
-        if open.is_empty() {
-            let state = handle.state().map_err(holdpoint::run::RunError::Get)?.name();
-            return Err(Failure::NothingOpen { run: run.number, state });
-        }
-        let question = choose(&run, &open, question)?;
+        let question = match choose(&run, &open, question) {
+            Ok(question) => question,
+            Err(wrong) => return Err(settled(&workspace, &run, question)?.unwrap_or(wrong)),
+        };
         let value = read_answer(&question.kind, value)
             .map_err(|message| Failure::Answer { question: question.name.to_string(), message })?;
         let mut answers = Answers::new().answer(question.id, value).by(who());
         if let Some(reason) = reason {
             answers = answers.reason(reason);
         }
-        let left = handle.answer_all(answers).await.map_err(|error| refused(&run, error))?;
-        Ok(told(&run, question, left.len(), &handle, common))
+        match handle.answer_all(answers).await {
+            Ok(left) => Ok(told(&run, question, left.len(), &handle, common)),
+            Err(AnswerError::NotOpen { .. } | AnswerError::NothingOpen { .. }) => {
+                let settled = settled(&workspace, &run, Some(&question.name))?;
+                Err(settled.unwrap_or(Failure::NothingOpen { run: run.number, state: run.state }))
+            }
+            Err(error) => Err(Failure::Refused(error.into())),
+        }
     })?;
     print(&said).map_err(Failure::Output)?;
     Ok(Ending::Succeeded)
@@ -91,6 +98,7 @@ fn choose<'q>(
     let names = || open.iter().map(|question| question.name.to_string()).collect();
     match (wanted, open) {
         (None, [one]) => Ok(one),
+        (_, []) => Err(Failure::NothingOpen { run: run.number, state: run.state }),
         (None, _) => Err(Failure::WhichQuestion { run: run.number, open: names() }),
         (Some(wanted), _) => {
             let is_meant = |question: &&Arc<Question>| {
@@ -103,12 +111,24 @@ fn choose<'q>(
     }
 }
 
-fn refused(run: &RunInfo, error: AnswerError) -> Failure {
-    match error {
-        AnswerError::NotOpen { .. } => Failure::AnsweredElsewhere { run: run.number },
-        AnswerError::NothingOpen { state } => Failure::NothingOpen { run: run.number, state },
-        error => Failure::Refused(error.into()),
-    }
+/// What became of a question that is not open any more: of the one that is meant, or of the last.
+fn settled(
+    workspace: &Workspace,
+    run: &RunInfo,
+    wanted: Option<&str>,
+) -> Result<Option<Failure>, Failure> {
+    let story = Story::read(&*workspace.store(), run.id).map_err(Failure::Read)?;
+    let asked = match wanted {
+        Some(wanted) => story.question(wanted),
+        None if story.open().next().is_none() => story.questions.last(),
+        None => None,
+    };
+    let asked = asked.filter(|asked| asked.answered_at.is_some() || asked.is_withdrawn);
+    Ok(asked.map(|asked| Failure::Settled {
+        run: run.number,
+        question: asked.question.name.to_string(),
+        how: if asked.is_withdrawn { "withdrawn".to_owned() } else { asked.how() },
+    }))
 }
 
 /// The value that a word on the command line stands for (RUN-001).

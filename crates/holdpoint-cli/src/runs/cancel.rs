@@ -2,7 +2,7 @@
 
 use holdpoint::CancelCode;
 use holdpoint::run::Ending;
-use holdpoint::session::{CancelError, Sessions};
+use holdpoint::session::{CancelError, Sessions, StateName};
 
 use crate::args::{CancelArgs, Common};
 use crate::failure::Failure;
@@ -15,6 +15,10 @@ use super::answer::who;
 pub(crate) fn cancel(common: &Common, args: &CancelArgs) -> Result<Ending, Failure> {
     let workspace = Workspace::open(common)?;
     let run = workspace.find(&args.name)?;
+    if run.state == StateName::Cancelled {
+        print(&format!("run #{} was cancelled before\n", run.number)).map_err(Failure::Output)?;
+        return Ok(Ending::Succeeded);
+    }
     let said = workspace.block_on(async {
         let sessions = Sessions::builder().store(workspace.store()).build();
         let handle = sessions.get(run.id).map_err(holdpoint::run::RunError::Get)?;

@@ -14,7 +14,8 @@ use crate::list::json;
 use crate::text::{ago, plain, print, short};
 use crate::workspace::Workspace;
 
-use super::tasks::Story;
+use super::show::approve_with;
+use super::tasks::{Asked, Story};
 
 /// Lists runs.
 pub(crate) fn ps(common: &Common, args: &PsArgs) -> Result<Ending, Failure> {
@@ -81,12 +82,13 @@ fn as_text(workspace: &Workspace, runs: &[RunInfo], common: &Common, args: &PsAr
         let row = format!("{number:>width$}  {:9}  {when:>9}  {names}", word(run));
         let _ = writeln!(text, "{}", row.trim_end());
         let gap = " ".repeat(width);
-        for (name, prompt) in waits(workspace, run) {
-            let _ = writeln!(text, "{gap}    {name}: {}", plain(&prompt));
-            let command = common.again(&format!("approve {}", run.number));
-            let _ = writeln!(text, "{gap}    {command}");
+        let open = waits(workspace, run);
+        for asked in &open {
+            let prompt = plain(&asked.question.prompt);
+            let _ = writeln!(text, "{gap}    {}: {prompt}", asked.question.name);
+            let _ = writeln!(text, "{gap}    {}", approve_with(common, run, asked, open.len()));
         }
-        if run.state == StateName::Suspended {
+        if matches!(run.state, StateName::Suspended | StateName::Planned) {
             let _ = writeln!(text, "{gap}    {}", common.again(&format!("resume {}", run.number)));
         }
     }
@@ -102,11 +104,10 @@ fn word(run: &RunInfo) -> String {
 }
 
 /// What a paused run asks.
-fn waits(workspace: &Workspace, run: &RunInfo) -> Vec<(String, String)> {
+fn waits(workspace: &Workspace, run: &RunInfo) -> Vec<Asked> {
     if run.state != StateName::Paused {
         return Vec::new();
     }
     let Ok(story) = Story::read(&*workspace.store(), run.id) else { return Vec::new() };
-    let open = story.open().map(|asked| &asked.question);
-    open.map(|question| (question.name.to_string(), question.prompt.to_string())).collect()
+    story.open().cloned().collect()
 }

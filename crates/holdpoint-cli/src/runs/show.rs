@@ -74,12 +74,19 @@ struct Question {
 }
 
 /// The tasks of a run in canonical order, each as far as it is.
-pub(crate) fn rows(plan: &Plan, story: &Story) -> Vec<(TaskName, Row)> {
+pub(crate) fn rows(run: &RunInfo, plan: &Plan, story: &Story) -> Vec<(TaskName, Row)> {
     plan.topology()
         .tasks()
         .map(|task| {
             let name = plan.name(task).clone();
-            let row = story.tasks.get(&name).cloned().unwrap_or_default();
+            let mut row = story.tasks.get(&name).cloned().unwrap_or_default();
+            if !row.state.has_ended() && run.state == StateName::Cancelled {
+                // Nobody ran it when it was cancelled, and so nobody told of its tasks.
+                row = Row { state: TaskState::Cancelled, ..Row::default() };
+            } else if row.state == TaskState::Pending && story.asks_for(&name) {
+                row.state = TaskState::Waiting;
+                row.message = Some("for an answer".to_owned());
+            }
             (name, row)
         })
         .collect()
@@ -103,7 +110,7 @@ fn as_json(
         started_at: row.started_at,
         finished_at: row.finished_at,
         exit_code: row.exit_code,
-        cause: row.cause.map(str::to_owned).or(row.message),
+        cause: row.cause.map(str::to_owned).or(row.message.filter(|_| row.state.has_ended())),
         upstream: row.upstream.map(|task| task.to_string()),
     };
     let question = |asked: &Asked| Question {
@@ -125,7 +132,7 @@ fn as_json(
         created_at: run.stream.created_at,
         updated_at: run.stream.updated_at,
         targets: workspace.planned(run)?.targets,
-        tasks: rows(plan, story).into_iter().map(task).collect(),
+        tasks: rows(run, plan, story).into_iter().map(task).collect(),
         questions: story.questions.iter().map(question).collect(),
     }))
 }
@@ -140,7 +147,7 @@ fn as_text(run: &RunInfo, plan: &Plan, story: &Story, common: &Common) -> String
         short(&targets.join(" "), 60),
         run.id
     );
-    let rows = rows(plan, story);
+    let rows = rows(run, plan, story);
     let width = rows.iter().map(|(name, _)| name.to_string().len()).max().unwrap_or_default();
     for (name, row) in &rows {
         let name = name.to_string();
@@ -150,23 +157,16 @@ fn as_text(run: &RunInfo, plan: &Plan, story: &Story, common: &Common) -> String
     let open: Vec<&Asked> = story.open().collect();
     if !run.state.is_terminal() && !open.is_empty() {
         text.push('\n');
-        for asked in open {
+        for asked in &open {
             let prompt = plain(&asked.question.prompt);
             let _ = writeln!(text, "{} asks: {prompt}", asked.question.name);
+            let _ = writeln!(text, "  {}", approve_with(common, run, asked, open.len()));
         }
-        let _ = writeln!(text, "{}", common.again(&format!("approve {}", run.number)));
     }
-    for asked in story.questions.iter().filter(|asked| asked.answered_at.is_some()) {
-        let answer = asked.answer.as_deref().unwrap_or("(secret)");
-        let by = asked.by.as_deref().map(|by| format!(" by {}", plain(by))).unwrap_or_default();
-        let why = asked.reason.as_deref().map(|why| format!(": {}", plain(why)));
-        let _ = writeln!(
-            text,
-            "\n{} was answered {}{by}{}",
-            asked.question.name,
-            plain(answer),
-            why.unwrap_or_default()
-        );
+    let answered = story.questions.iter().filter(|asked| asked.answered_at.is_some());
+    for (index, asked) in answered.enumerate() {
+        let gap = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{gap}{} was {}", asked.question.name, asked.how());
     }
     if matches!(run.state, StateName::Suspended | StateName::Planned) {
         let _ = writeln!(text, "\n{}", common.again(&format!("resume {}", run.number)));
@@ -176,30 +176,39 @@ fn as_text(run: &RunInfo, plan: &Plan, story: &Story, common: &Common) -> String
     text
 }
 
+/// The command that answers an open question with yes; where it is not the only one, by its name.
+pub(crate) fn approve_with(common: &Common, run: &RunInfo, asked: &Asked, open: usize) -> String {
+    let which = if open > 1 { format!(" {}", asked.question.name) } else { String::new() };
+    common.again(&format!("approve {}{which}", run.number))
+}
+
 /// What there is to say of a task beside its state.
 pub(crate) fn detail(row: &Row) -> String {
     let time = lasted(row).map(took);
     let said = row.message.as_deref().map(|message| short(message, 60));
     let cached = row.is_cached.then(|| "from cache".to_owned());
+    let kept = row.is_kept.then(|| "as before".to_owned());
     let tries = (row.attempt > 1).then(|| format!("attempt {}", row.attempt));
     let upstream = row.upstream.as_ref().map(|task| format!("because of {task}"));
     let holds = (!row.holds.is_empty()).then(|| {
         let names: Vec<String> = row.holds.iter().map(|hold| hold.name.to_string()).collect();
         format!("for {}", names.join(", "))
     });
-    let parts = [holds, said, upstream, cached, tries, time];
+    let parts = [holds, said, upstream, cached, kept, tries, time];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn lasted(row: &Row) -> Option<Duration> {
+/// From when the task began to its end.
+pub(crate) fn lasted(row: &Row) -> Option<Duration> {
     let (start, end) = row.started_at.zip(row.finished_at)?;
     Some(Duration::from_micros(end.as_micros().saturating_sub(start.as_micros())))
 }
 
 /// When each task ran, as bars over the time of the run.
 fn timeline(run: &RunInfo, story: &Story) -> String {
-    let bars: Vec<(&TaskName, &Row)> =
-        story.begun.iter().filter_map(|task| Some((task, story.tasks.get(task)?))).collect();
+    let bars = story.begun.iter().filter_map(|task| Some((task, story.tasks.get(task)?)));
+    let mut bars: Vec<(&TaskName, &Row)> = bars.filter(|(_, row)| !row.is_kept).collect();
+    bars.sort_by_key(|(_, row)| row.started_at);
     let starts = bars.iter().filter_map(|(_, row)| row.started_at).min();
     let ends = bars.iter().filter_map(|(_, row)| row.finished_at).max();
     let (Some(first), Some(last)) = (starts, ends.max(starts)) else {

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use holdpoint::event::{CacheSource, EventKind, HoldRef, SkipCause, Stream};
-use holdpoint::session::{Question, QuestionId};
+use holdpoint::session::{Question, QuestionId, QuestionKind};
 use holdpoint::store::{ReadError, Store};
 use holdpoint::{Event, SessionId, TaskName, Timestamp};
+
+use crate::text::plain;
 
 /// How many events are read at a time.
 const BATCH: usize = 4096;
@@ -28,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) upstream: Option<TaskName>,
     /// What it waits for.
     pub(crate) holds: Vec<HoldRef>,
+    /// It was done in an earlier attempt, and its result was kept.
+    pub(crate) is_kept: bool,
 }
 
 /// The states of a task, as `show --json` names them.
@@ -59,11 +63,28 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     pub(crate) tasks: HashMap<TaskName, Row>,
-    /// In the order in which they began.
+    /// In the order in which they first began, in whichever attempt.
     pub(crate) begun: Vec<TaskName>,
     seen: HashSet<TaskName>,
+    /// How they ended in the attempt before.
+    before: HashMap<TaskName, Row>,
     pub(crate) questions: Vec<Asked>,
     pub(crate) attempt: u32,
+}
+
+impl Asked {
+    /// What was answered, by whom and why: `approved by ann: it is time`.
+    pub(crate) fn how(&self) -> String {
+        let word = match (&self.question.kind, self.answer.as_deref()) {
+            (QuestionKind::Confirm, Some("true")) => "approved".to_owned(),
+            (QuestionKind::Confirm, Some("false")) => "rejected".to_owned(),
+            (_, Some(answer)) => format!("answered {}", plain(answer)),
+            (_, None) => "answered".to_owned(),
+        };
+        let by = self.by.as_deref().map(|by| format!(" by {}", plain(by))).unwrap_or_default();
+        let why = self.reason.as_deref().map(|why| format!(": {}", plain(why)));
+        format!("{word}{by}{}", why.unwrap_or_default())
+    }
 }
 
 impl TaskState {
@@ -105,9 +126,7 @@ impl Story {
         let at = event.at;
         match &event.kind {
             EventKind::SessionPlanned { .. } => {
-                self.tasks.clear();
-                self.begun.clear();
-                self.seen.clear();
+                self.before = std::mem::take(&mut self.tasks);
                 self.attempt += 1;
             }
             // What ran was ended with its process, and is done by whoever goes on.
@@ -179,6 +198,13 @@ impl Story {
                 self.row(task).holds.clear();
             }
             EventKind::TaskSucceeded { task, source } => {
+                let has_begun = self.tasks.get(task).is_some_and(|row| row.started_at.is_some());
+                let kept = self.before.get(task).filter(|_| !has_begun);
+                if let Some(kept) = kept.filter(|row| row.state == TaskState::Succeeded) {
+                    let kept = Row { is_kept: true, ..kept.clone() };
+                    self.tasks.insert(task.clone(), kept);
+                    return;
+                }
                 let row = self.end(task, at, TaskState::Succeeded);
                 row.is_cached = *source == CacheSource::Cache;
             }
@@ -227,6 +253,18 @@ impl Story {
         row.finished_at = Some(at);
         row.holds.clear();
         row
+    }
+
+    /// A question that was asked, by its number, its name or its task.
+    pub(crate) fn question(&self, wanted: &str) -> Option<&Asked> {
+        self.questions.iter().rfind(|asked| {
+            *asked.question.name == *wanted || asked.question.id.to_string() == wanted
+        })
+    }
+
+    /// Whether a task waits for an answer.
+    pub(crate) fn asks_for(&self, task: &TaskName) -> bool {
+        self.open().any(|asked| asked.question.task.as_ref() == Some(task))
     }
 
     /// What waits for an answer.

@@ -10,7 +10,8 @@ use crate::failure::Failure;
 use crate::text::{plain, print, some};
 use crate::workspace::Workspace;
 
-use super::tasks::{Row, Story, TaskState};
+use super::show::approve_with;
+use super::tasks::{Asked, Row, Story, TaskState};
 
 /// How many names are listed.
 const NAMED: usize = 5;
@@ -64,11 +65,15 @@ fn of_run(run: &RunInfo, plan: &Plan, story: &Story, common: &Common) -> String 
             lines.push(format!("run #{number} waits for an answer{owner}"));
         }
         StateName::Running => lines.push(format!("run #{number} runs")),
-        state => lines.push(format!("run #{number} is {}", state)),
+        StateName::Failed => lines.push(format!("run #{number} has failed")),
+        StateName::Cancelled => lines.push(format!("run #{number} was cancelled")),
+        state => lines.push(format!("run #{number} is {state}")),
     }
-    for asked in story.open().filter(|_| !run.state.is_terminal()) {
+    let open: Vec<&Asked> = story.open().filter(|_| !run.state.is_terminal()).collect();
+    for asked in &open {
         let prompt = plain(&asked.question.prompt);
-        lines.push(format!("  {}: {prompt}\n  {}", asked.question.name, again("approve")));
+        let command = approve_with(common, run, asked, open.len());
+        lines.push(format!("  {}: {prompt}\n  {command}", asked.question.name));
     }
     let is_worth_it = |row: &Row| match row.state {
         TaskState::Failed | TaskState::Errored | TaskState::Running | TaskState::Waiting => true,
@@ -123,7 +128,7 @@ fn of_task(run: &RunInfo, plan: &Plan, story: &Story, task: TaskId) -> String {
 
 fn pending(run: &RunInfo, plan: &Plan, story: &Story, task: TaskId) -> String {
     let name = plan.name(task);
-    if story.open().any(|asked| asked.question.task.as_ref() == Some(name)) {
+    if story.asks_for(name) {
         return format!("{name} waits for an answer");
     }
     let has_ended =
