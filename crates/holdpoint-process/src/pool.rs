@@ -119,24 +119,26 @@ impl Shared {
             if reply.is_closed() {
                 continue;
             }
-            let started = self.start(*command, file.as_ref(), pool);
+            let started = self.start(*command, file, pool);
             // An answer that nobody takes any more is dropped, and its group killed.
             let _ = reply.send(started);
         }
         self.watchdog.end();
     }
 
-    /// The command is dropped with the return: it holds the other ends of the pipes.
+    /// Command and file are dropped with the return: the one holds the other ends of the pipes, and
+    /// the other is not to outlive the run here.
     fn start(
         &self,
         mut command: Command,
-        file: Option<&PidFile>,
+        file: Option<PidFile>,
         pool: Pool,
     ) -> Result<Group, Refused> {
         let output = launch::connect(&mut command).map_err(Refused::Start)?;
         let lines = Lines {
             watched: self.watchdog.enter(output.inodes),
             filed: file
+                .as_ref()
                 .map(|file| file.enter(output.inodes))
                 .transpose()
                 .map_err(Refused::Record)?,

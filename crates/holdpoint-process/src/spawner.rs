@@ -21,10 +21,9 @@ use crate::{launch, run};
 /// When this process dies, however it dies, what it has started dies too: a small process beside
 /// it, made with the first start, then kills the groups that run (PROC-007).
 ///
-/// A program makes one and keeps it. The threads live as long as any handle or any run does: the
-/// system ties what it promises a child about its parent to the thread that started it, and a
-/// runtime's workers may come and go. There are as many as processors, 4 to 8: a thread stands
-/// still while the child that it starts loads its program.
+/// A program makes one and keeps it. The threads live as long as any handle or any run does.
+/// There are as many as processors, 4 to 8: a thread stands still while the child that it starts
+/// loads its program.
 ///
 /// ```
 /// use holdpoint_core::Cancel;

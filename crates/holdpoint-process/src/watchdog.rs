@@ -14,8 +14,9 @@
 //!
 //! Not reached: whoever has left the group (`setsid`); what outlived the end of its task; of a
 //! group whose leader had ended those who write elsewhere (before Linux 5.14 all of it, and a start
-//! under way); and everybody, where the shell was killed first. Who did not leave the group and
-//! was recorded in a [`PidFile`](crate::PidFile) is found at the next start.
+//! under way); and everybody, where the shell was killed first, or a copy of this process that never
+//! executes anything (a bare fork) lives on with the pipe. Who did not leave the group and was
+//! recorded in a [`PidFile`](crate::PidFile) is found at the next start.
 
 use std::fs::File;
 use std::io;

@@ -17,7 +17,7 @@ const INNER: &str = "HOLDPOINT_TEST_INNER";
 
 /// Whether this is the inner run. The outer one starts it after `scene`, a piece of shell, and
 /// passes its judgement on.
-fn alone(test: &str, scene: &str) -> bool {
+pub(crate) fn alone(test: &str, scene: &str) -> bool {
     if std::env::var_os(INNER).is_some() {
         return true;
     }

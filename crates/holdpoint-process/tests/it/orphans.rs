@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use holdpoint_core::Cancel;
 use holdpoint_process::{
-    Command, Environment, Line, PidFile, PidFileError, RunOptions, Spawner, Stream, end_leftovers,
+    Command, Environment, Line, PidFile, PidFileError, ProcessError, RunOptions, Spawner, Stream,
+    end_leftovers,
 };
 
+use crate::alone::alone;
 use crate::support::{LONG, has_ended, shell, telling, wait_until_ended};
 
 const FOLDER: &str = "HOLDPOINT_TEST_RUNNER";
@@ -421,10 +423,30 @@ async fn proc_007_the_file_is_as_long_as_the_most_that_ran_at_once_and_goes_with
     assert!(!path.exists());
 }
 
-#[tokio::test]
-async fn proc_007_what_cannot_be_recorded_is_not_started() {
-    let full = Path::new("/dev/full");
-    assert!(matches!(PidFile::create(full), Err(PidFileError::Exists { .. })));
+#[test]
+fn proc_007_what_cannot_be_recorded_is_not_started() {
+    let test = "orphans::proc_007_what_cannot_be_recorded_is_not_started";
+    // No file may grow, and that is an error, not a signal.
+    if !alone(test, "trap '' XFSZ; ulimit -f 0") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pids");
+    let file = PidFile::create(&path).unwrap();
+    block_on(async {
+        let spawner = Spawner::new().unwrap();
+        let command = Command::program(folder.path(), "/bin/mkdir", ["made"]);
+        let mut sink = |_: Stream, _: Line<'_>| {};
+        let cancel = Cancel::new();
+        let run = spawner.recording(&file);
+        let run = run.run(&command, &mut sink, &cancel, RunOptions::default());
+        let error = run.await.unwrap_err();
+        assert!(matches!(&error, ProcessError::NotRecorded { path: p, .. } if *p == path));
+        assert!(!folder.path().join("made").exists());
+        // The watchdog's record cannot grow either. That alone keeps nobody from working.
+        spawner.run(&command, &mut sink, &cancel, RunOptions::default()).await.unwrap();
+        assert!(folder.path().join("made").exists());
+    });
     let missing = PidFile::create("/no/such/folder/pids").unwrap_err();
     assert!(matches!(missing, PidFileError::Io { .. }), "{missing}");
 }
