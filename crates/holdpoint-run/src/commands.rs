@@ -127,7 +127,10 @@ impl SendTaskRunner for Commands {
         match &task.approval {
             Some(approval) => {
                 let gate = self.approve(cx.task(), approval).await;
-                self.parked.remove(self.session);
+                // Where its task does not go on the run is parked as before, and says so no more.
+                if matches!(gate, Gate::Open) {
+                    self.parked.remove(self.session);
+                }
                 gate
             }
             None => Gate::Open,
@@ -182,6 +185,7 @@ impl Commands {
         sink: &mut (dyn OutputSink + Send),
     ) -> Option<Result<Exit, ProcessError>> {
         let _under_way = self.busy.begin();
+        self.parked.remove(self.session);
         let token = cx.cancel().child();
         let suspended = async {
             let cause = self.suspend.cancelled().await;

@@ -7,6 +7,7 @@ mod exit_codes;
 mod failure;
 mod holds;
 mod input;
+mod kills;
 mod list;
 mod order;
 mod output;

@@ -68,10 +68,10 @@ enum Mode {
 }
 
 /// Numbers that a seed decides (SplitMix64).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -80,12 +80,12 @@ impl Dice {
     }
 
     /// True in so many cases of a hundred.
-    fn percent(&mut self, cases: usize) -> bool {
+    pub(crate) fn percent(&mut self, cases: usize) -> bool {
         self.below(100) < cases
     }
 
     /// Up to `most` of the numbers below `end`, none of them among `others`.
-    fn some(&mut self, most: usize, end: usize, others: &[usize]) -> Vec<usize> {
+    pub(crate) fn some(&mut self, most: usize, end: usize, others: &[usize]) -> Vec<usize> {
         let mut chosen = Vec::new();
         for _ in 0..self.below(most + 1) {
             let number = self.below(end.max(1));
@@ -216,7 +216,7 @@ impl Task {
     }
 }
 
-fn setting(name: &str) -> Option<u64> {
+pub(crate) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
