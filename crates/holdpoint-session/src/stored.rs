@@ -20,10 +20,10 @@ use super::driver::{
     open_questions,
 };
 use super::handle::let_go;
+use super::recover::Journal;
 use super::rt;
 use crate::error::{AnswerError, CancelError, GetError, RemoteError, ResumeError, SpawnError};
 use crate::machine::{Answered, Input, Machine};
-use crate::recover::Journal;
 use crate::report::Snapshot;
 
 /// How many events are read at a time.

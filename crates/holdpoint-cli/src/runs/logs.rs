@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use holdpoint::TaskName;
 use holdpoint::event::Stream;
 use holdpoint::process::{Rendering, escape};
-use holdpoint::run::{Ending, RunInfo};
+use holdpoint::run::{Ending, Plan, RunInfo};
 use holdpoint::session::StateName;
 use holdpoint::store::Store;
 
@@ -44,11 +44,12 @@ pub(crate) fn logs(common: &Common, args: &LogsArgs) -> Result<Ending, Failure> 
     let mut printer = Printer::default();
     let tasks: Vec<TaskName> = match &wanted {
         Some(task) => vec![task.clone()],
-        None => story.begun,
+        None => begun(&story, &plan, &folder),
     };
     let has_title = wanted.is_none();
     if args.follow {
-        let follower = Follower { run: &run, folder: &folder, wanted: wanted.as_ref() };
+        let wanted = wanted.as_ref();
+        let follower = Follower { run: &run, plan: &plan, folder: &folder, wanted };
         workspace.block_on(follower.follow(&*workspace.store(), &mut printer))?;
         return Ok(Ending::Succeeded);
     }
@@ -64,6 +65,7 @@ pub(crate) fn logs(common: &Common, args: &LogsArgs) -> Result<Ending, Failure> 
 /// Follows a run until it has ended, or nobody runs it any more.
 struct Follower<'a> {
     run: &'a RunInfo,
+    plan: &'a Plan,
     folder: &'a Path,
     wanted: Option<&'a TaskName>,
 }
@@ -79,7 +81,8 @@ impl Follower<'_> {
             match self.wanted {
                 Some(task) => printer.print(self.folder, task, false)?,
                 None => {
-                    for task in &Story::read(store, self.run.id).map_err(Failure::Read)?.begun {
+                    let story = Story::read(store, self.run.id).map_err(Failure::Read)?;
+                    for task in &begun(&story, self.plan, self.folder) {
                         printer.print(self.folder, task, true)?;
                     }
                 }
@@ -155,6 +158,16 @@ impl Printer {
         };
         written.and_then(|()| out.flush()).map_err(Failure::Output)
     }
+}
+
+/// The tasks that have begun. That one has is in the store a little later than its first output is
+/// in its file.
+fn begun(story: &Story, plan: &Plan, folder: &Path) -> Vec<TaskName> {
+    let mut tasks = story.begun.clone();
+    let all = plan.topology().tasks().map(|task| plan.name(task));
+    let new = all.filter(|task| !story.begun.contains(*task) && !files(folder, task).is_empty());
+    tasks.extend(new.cloned());
+    tasks
 }
 
 /// The log files of a task, in the order of its attempts.

@@ -207,6 +207,8 @@ impl Story {
                 }
                 let row = self.end(task, at, TaskState::Succeeded);
                 row.is_cached = *source == CacheSource::Cache;
+                // What an earlier attempt had to say is no cause of this.
+                row.message = None;
             }
             EventKind::TaskFailed { task, cause, message, exit_code, .. } => {
                 let row = self.end(task, at, TaskState::Failed);

@@ -58,7 +58,8 @@ fn of_run(run: &RunInfo, plan: &Plan, story: &Story, common: &Common) -> String 
         StateName::Planned => lines
             .push(format!("run #{number} is enqueued: nobody has begun it\n  {}", again("resume"))),
         StateName::Suspended => {
-            lines.push(format!("run #{number} is suspended: nobody runs it\n  {}", again("resume")))
+            lines
+                .push(format!("run #{number} is suspended: nobody runs it\n  {}", again("resume")));
         }
         StateName::Paused => {
             let owner = if run.is_owned { "" } else { ", and nobody runs it" };

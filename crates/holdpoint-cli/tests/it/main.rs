@@ -1,5 +1,6 @@
 //! The program as its users meet it: manifests in folders of their own, processes, files, signals.
 
+mod approvals;
 mod check;
 mod environment;
 mod events;
@@ -16,3 +17,4 @@ mod repeat;
 mod signals;
 mod store;
 mod support;
+mod verbs;

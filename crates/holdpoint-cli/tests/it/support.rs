@@ -92,6 +92,23 @@ impl Project {
         Running::start(self.command(arguments)).wait()
     }
 
+    /// Starts the program.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    /// What the program answers as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.run(arguments).ends_with(0);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error} in {ran:#?}"))
+    }
+
+    /// The events in a file that are there so far.
+    pub(crate) fn event_lines(&self, name: &str) -> Vec<Value> {
+        self.lines(name).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Runs the program, with its events besides.
     pub(crate) fn events(&self, arguments: &[&str]) -> (Ran, Vec<Value>) {
         let ran = self.run(&[arguments, &["--events", "events.jsonl"]].concat());
