@@ -461,7 +461,7 @@ fn has_strace() -> bool {
 }
 
 #[test]
-fn run_001_sess_018_store_011_se_7_se_8_killed_runs_come_to_what_they_come_to_unharmed() {
+fn run_001_sess_018_store_011_proc_007_se_7_se_8_killed_runs_come_to_what_they_come_to_unharmed() {
     let first = setting("HOLDPOINT_SEED").unwrap_or(1);
     println!("HOLDPOINT_SEED={first}");
     let (mut killed, mut seed) = (0, first);
