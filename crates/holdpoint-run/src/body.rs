@@ -70,6 +70,8 @@ pub(crate) struct Life {
     pub(crate) settings: Settings,
     /// What was made anew for an attempt that is about to begin.
     pub(crate) change: Option<Change>,
+    /// How long its approvals wait, those that do not for ever.
+    pub(crate) limits: HashMap<TaskName, Duration>,
     /// How it ended, or why its graph could not be run.
     pub(crate) finished: Option<Result<Finished, holdpoint_graph::RunError>>,
 }
@@ -169,6 +171,7 @@ pub(crate) async fn body(
     let text = change.as_ref().map(|change| &*change.text);
     let plan = input.plan(text, settings.jobs, &host.durations()).map_err(Terminal::new)?;
     let again = change.map(|change| change.again).unwrap_or_default();
+    host.lives().entry(session).or_default().limits = limits(&plan);
     let known = known(&ledger, &plan, &again).await?;
 
     let notes = ledger.notes();
@@ -194,6 +197,11 @@ pub(crate) async fn body(
     };
     let policy = settings.on_failure.unwrap_or_else(|| input.on_failure());
     run(&host, commands, policy, known).await
+}
+
+fn limits(plan: &Plan) -> HashMap<TaskName, Duration> {
+    let limit = |task| Some((plan.name(task).clone(), plan.task(task).approval.as_ref()?.timeout?));
+    plan.order().filter_map(limit).collect()
 }
 
 /// Tasks, and what stands beside them. Whether a task is one of this plan is seen later: a ledger

@@ -29,6 +29,9 @@ pub const BODY: &str = "run";
 /// How many streams are looked at at a time.
 const BATCH: usize = 256;
 
+/// What takes a turn of the session at the most.
+const SOON: Duration = Duration::from_millis(1);
+
 /// The runs of a store, or of this process alone.
 ///
 /// ```
@@ -395,7 +398,29 @@ impl Run {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn parked(&self) {
-        self.host.parked.wait(self.id(), || self.handle.next_question()).await;
+        loop {
+            self.host.parked.wait(self.id(), || self.handle.next_question()).await;
+            if !self.is_late() {
+                return;
+            }
+            tokio::time::sleep(SOON).await;
+        }
+    }
+
+    /// Whether the time for an answer is over, and that is on its way to the task: so it is at
+    /// once where the run goes on after that time.
+    fn is_late(&self) -> bool {
+        let now = self.host.clock.now().wall.as_micros();
+        let questions = self.handle.questions().unwrap_or_default();
+        let lives = self.host.lives();
+        let limits = lives.get(&self.id()).map(|life| &life.limits);
+        questions.iter().any(|question| {
+            let limit = question.task.as_ref().and_then(|task| limits?.get(task));
+            limit.is_some_and(|limit| {
+                let waited = now.saturating_sub(question.asked_at.as_micros());
+                u128::from(waited) >= limit.as_micros()
+            })
+        })
     }
 
     /// Lets go of the run, so that it can be resumed: what runs is ended in order, and what has
