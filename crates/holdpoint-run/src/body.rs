@@ -29,7 +29,9 @@ use holdpoint_graph::{
     TaskId,
 };
 use holdpoint_hold::Holds;
-use holdpoint_process::{Environment, RunOptions as ProcessOptions, Spawner};
+use holdpoint_process::{
+    Environment, PidFile, PidFileError, RunOptions as ProcessOptions, Spawner, end_leftovers,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::commands::{Busy, Commands};
@@ -44,6 +46,9 @@ use crate::report::failure_of;
 
 /// What stands in the ledger beside tasks: `@` is in no task's name.
 pub(crate) const CHANGE: &str = "@change";
+
+/// How long what an earlier start has left behind has to end by itself.
+const LEFTOVERS: Duration = Duration::from_secs(5);
 
 /// How many events are read at a time.
 const BATCH: usize = 1024;
@@ -148,6 +153,45 @@ impl Host {
         self.folder.clone().unwrap_or_else(|| plan.manifest().root().join(".holdpoint"))
     }
 
+    /// What starts the processes of a run. None of an earlier start is left when it comes back
+    /// (PROC-007): what the runner's death has left behind is ended before a second attempt begins.
+    async fn spawner_of(&self, session: SessionId) -> Result<Spawner, BoxError> {
+        let is_kept = self.store.as_ref().is_some_and(|store| store.is_durable());
+        let Some(folder) = self.folder.as_ref().filter(|_| is_kept) else {
+            return Ok(self.spawner.clone());
+        };
+        let folder = folder.join("pids");
+        let path = folder.join(session.to_string());
+        let mut tries = 0;
+        let left = loop {
+            match end_leftovers(&path, LEFTOVERS).await {
+                // A start under way when its runner died has it for a moment longer.
+                Err(PidFileError::InUse { .. }) if tries < 40 => tries += 1,
+                left => break left?,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        if !left.remaining.is_empty() {
+            let pids: Vec<String> = left.remaining.iter().map(ToString::to_string).collect();
+            return Err(format!(
+                "processes of an earlier start of the run do not end: {}",
+                pids.join(", ")
+            )
+            .into());
+        }
+        let file = std::fs::create_dir_all(&folder)
+            .map_err(BoxError::from)
+            .and_then(|()| PidFile::create(path).map_err(BoxError::from));
+        match file {
+            Ok(file) => Ok(self.spawner.recording(&file)),
+            Err(error) => {
+                // They still end with this process, but would not be found at the next start.
+                tracing::warn!("processes of the run are not recorded: {error}");
+                Ok(self.spawner.clone())
+            }
+        }
+    }
+
     pub(crate) fn number(&self, session: SessionId) -> Option<u64> {
         let store = self.store.as_ref().filter(|store| store.is_durable())?;
         store.info(&Stream::Session(session)).ok()?.number
@@ -181,7 +225,7 @@ pub(crate) async fn body(
     let commands = Commands {
         session,
         run: host.number(session),
-        spawner: host.spawner.clone(),
+        spawner: host.spawner_of(session).await?,
         caller: host.caller.clone(),
         options: host.process,
         kill: host.kill.clone(),
