@@ -18,6 +18,7 @@ pub(crate) fn run(ci: &mut Ci) -> Result<(), String> {
     }
     text(ci, &folder.join("text"))?;
     c_build(ci, &folder.join("c-build"))?;
+    release(ci, &folder.join("release"))?;
     for example in ["graph", "session_agent", "session_sleepers"] {
         // The features of all of them, so that the crate is built once.
         let features = ["--features", "graph,session,store"];
@@ -117,6 +118,30 @@ fn c_build(ci: &mut Ci, example: &Path) -> Result<(), String> {
         if result.trim() != "42" {
             return Err(format!("examples/c-build: calc says {} instead of 42", result.trim()));
         }
+    }
+    Ok(())
+}
+
+/// A run that waits for an answer, in a store of its own, and goes on in another process.
+fn release(ci: &mut Ci, example: &Path) -> Result<(), String> {
+    let out = example.join("out");
+    remove(&out)?;
+    remove(&example.join(".holdpoint"))?;
+    let program = ci.target.join("debug/holdpoint").display().to_string();
+    let example = example.strip_prefix(&ci.root).unwrap_or(example).display().to_string();
+    // It ends with 3, as nobody is there to answer.
+    let waits = format!("{program} run -C {example}; test $? = 3");
+    ci.program_output("sh", &["-c", &waits])?;
+    if out.join("live").exists() || !read(&out.join("asked.jsonl"))?.contains("session_question") {
+        return Err("examples/release: it has not asked, or not waited".to_owned());
+    }
+    for verb in ["approve", "resume"] {
+        ci.program_output(&program, &[verb, "@last", "-C", &example])?;
+    }
+    let live = read(&out.join("live/index.html"))?;
+    let news = read(&out.join("news.txt"))?;
+    if live != read(&ci.root.join(&example).join("src/index.html"))? || news.lines().count() != 1 {
+        return Err("examples/release: it did not deploy what was built, once".to_owned());
     }
     Ok(())
 }
