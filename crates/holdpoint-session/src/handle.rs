@@ -253,6 +253,29 @@ impl SessionHandle {
         .await
     }
 
+    /// Waits as [`next_question`](Self::next_question) does, for a question that was asked after
+    /// this one: for who answers all of them, each once.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next_question_after(
+        &self,
+        question: QuestionId,
+    ) -> Result<Option<Arc<Question>>, GetError> {
+        self.wait_for(|state| match state {
+            SessionState::Paused(open) => {
+                open.iter().find(|open| open.id > question).cloned().map(Some)
+            }
+            state if state.is_terminal() => Some(None),
+            SessionState::Suspended(_) => Some(None),
+            _ => None,
+        })
+        .await
+    }
+
     /// Waits until the session has ended, however it did. Any number of callers can, before and
     /// after the end (SESS-011).
     ///

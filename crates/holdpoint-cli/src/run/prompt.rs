@@ -2,9 +2,10 @@
 //! terminal.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
 
 use holdpoint::run::Run;
-use holdpoint::session::{AnswerError, Answers, Question, QuestionId};
+use holdpoint::session::{AnswerError, Answers, GetError, Question, QuestionId};
 
 use crate::args::How;
 use crate::runs::answer::{accepted, read_answer, who};
@@ -36,8 +37,10 @@ impl Prompt {
 
     /// Answers what is asked, until the run asks nothing more or nobody is there to answer.
     pub(crate) async fn answers(self) {
-        let mut refused: Option<QuestionId> = None;
-        while let Ok(Some(question)) = self.next(refused).await {
+        // One that is answered may be shown as open for a moment longer.
+        let mut last: Option<QuestionId> = None;
+        while let Ok(Some(question)) = self.next(last).await {
+            last = Some(question.id);
             let value = match self.by {
                 By::Nobody => return,
                 By::Yes => Some(serde_json::Value::Bool(true)),
@@ -51,32 +54,30 @@ impl Prompt {
             let answers = Answers::new().answer(question.id, value).by(by);
             match self.run.handle().answer_all(answers).await {
                 Ok(_) => {}
+                // Withdrawn, as where the run stops, or answered by somebody else.
                 Err(AnswerError::NotOpen { .. } | AnswerError::NothingOpen { .. }) => {
-                    let _ = writeln!(io::stderr(), "it was answered elsewhere");
+                    if let By::Terminal = self.by {
+                        let _ = writeln!(io::stderr(), "it is not asked any more");
+                    }
                 }
                 Err(error) => {
                     let _ = writeln!(io::stderr(), "the answer is not taken: {error}");
-                    refused = Some(question.id);
                 }
             }
         }
     }
 
-    /// The next question; of those by `--yes` only what is a matter of yes and no.
-    async fn next(
-        &self,
-        refused: Option<QuestionId>,
-    ) -> Result<Option<std::sync::Arc<Question>>, holdpoint::session::GetError> {
-        if matches!(self.by, By::Nobody) {
-            return Ok(None);
+    async fn next(&self, last: Option<QuestionId>) -> Result<Option<Arc<Question>>, GetError> {
+        match (&self.by, last) {
+            (By::Nobody, _) => Ok(None),
+            (_, None) => self.run.handle().next_question().await,
+            (_, Some(last)) => self.run.handle().next_question_after(last).await,
         }
-        let question = self.run.handle().next_question().await?;
-        Ok(question.filter(|question| Some(question.id) != refused))
     }
 }
 
 /// Asks at the terminal. None where it is closed.
-async fn ask(question: std::sync::Arc<Question>) -> Option<serde_json::Value> {
+async fn ask(question: Arc<Question>) -> Option<serde_json::Value> {
     tokio::task::spawn_blocking(move || {
         loop {
             let _ = write!(

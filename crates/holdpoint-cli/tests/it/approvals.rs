@@ -281,3 +281,20 @@ fn run_001_at_a_terminal_the_question_is_asked_and_answered_there() {
     assert!(text.contains("`perhaps` is neither yes nor no"), "{text:?}");
     assert!(project.has("ran"));
 }
+
+/// A question that is withdrawn while `-y` answers it keeps nobody from the end of the run.
+#[test]
+fn run_001_an_answer_that_comes_too_late_for_a_withdrawn_question_is_none() {
+    let project = Project::new(
+        "
+limits: { jobs: 1 }
+tasks:
+  a-bad: { exec: [no-such-program] }
+  b-asks: { approval: May it?, run: 'true' }
+  c-waits: { needs: [b-asks], run: 'true' }
+",
+    );
+    for _ in 0..10 {
+        project.run(&["run", "--all", "-y"]).ends_with(1).says("a-bad errored");
+    }
+}

@@ -423,6 +423,12 @@ impl OpTable {
         self.outstanding.keys()
     }
 
+    /// Whether the body awaits a record of this operation.
+    #[must_use]
+    pub fn is_outstanding(&self, key: &OpKey) -> bool {
+        self.outstanding.contains_key(key)
+    }
+
     /// Whether the body awaits no record at all.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -385,7 +385,8 @@ fn give(state: &mut State, answer: Given, is_secret: bool, change: &mut Change) 
     } else {
         Done::new(key.clone(), at, &Ok(value.clone()))
     };
-    if !recorded.is_live {
+    // The body may come to it before the answer is acknowledged: then it is not asked again.
+    if !recorded.is_live || recorded.ledger.is_some() && !recorded.table.is_outstanding(&key) {
         recorded.decided.insert(key.clone());
     }
     change.journal.push(Record::Done(done).encode());

@@ -7,7 +7,7 @@ use futures_util::future::{Either, join, select};
 use holdpoint_core::event::{Event, EventKind};
 use holdpoint_core::session::{QuestionId, QuestionKind, SessionState, StateName, SuspendCause};
 use holdpoint_core::{CancelCode, SessionId};
-use holdpoint_testkit::store::VirtualDisk;
+use holdpoint_testkit::store::{Faults, VirtualDisk};
 
 use super::*;
 use crate::{AnswerError, Answers, GetError, ResumeError, RunError, StepFailure};
@@ -444,4 +444,40 @@ async fn sess_009_events_come_in_order_and_a_pause_that_is_told_can_be_answered(
         assert_eq!(within(run).await.unwrap(), (vec![true, true], true));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// Who answers all questions has each once, though one that was answered is still shown as open.
+#[tokio::test(start_paused = true)]
+async fn sess_003_who_answers_everything_has_every_question_once() {
+    let store = VirtualDisk::new().open_with(Faults::none().delay_all());
+    let sessions = Sessions::builder().store(Arc::clone(&store) as _).open().await.unwrap();
+    let body = sessions
+        .register("asks", async |cx: SessionContext, count: u32| {
+            for number in 0..count {
+                cx.ask::<bool>(Ask::confirm(format!("{number}"), "?")).await?;
+            }
+            Ok::<_, BodyError>(())
+        })
+        .unwrap();
+    let spawn = body.spawn(3);
+    let releases = tokio::spawn(async move {
+        loop {
+            store.release_all();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let run = within(spawn).await.unwrap();
+    let mut asked = Vec::new();
+    let mut next = within(run.next_question()).await.unwrap();
+    while let Some(question) = next {
+        asked.push(question.name.to_string());
+        // Not waited for: it is shown as open until the store has it.
+        let answer = run.answer(question.id, true);
+        tokio::pin!(answer);
+        let _decided = tokio::time::timeout(Duration::ZERO, &mut answer).await;
+        next = within(run.next_question_after(question.id)).await.unwrap();
+    }
+    assert_eq!(asked, ["0", "1", "2"]);
+    assert!(within(run.ended()).await.unwrap().is_done());
+    releases.abort();
 }

@@ -6,6 +6,7 @@ use futures_util::future::{join, join_all};
 use holdpoint_core::TaskName;
 use holdpoint_core::event::{CacheSource, EventKind};
 use holdpoint_core::session::{StateName, SuspendCause};
+use holdpoint_testkit::store::Faults;
 use tokio::sync::Notify;
 
 use super::*;
@@ -88,6 +89,53 @@ async fn sess_017_a_ledger_has_what_was_recorded_and_nothing_is_done_again() {
     world.gate.notify_one();
     assert_eq!(within(run.typed::<String>()).await.unwrap(), "2 true");
     assert_eq!(world.done.all(), ["b", "a", "new"], "each once");
+}
+
+/// The body comes to its question while the answer is on its way to the disk.
+#[tokio::test(start_paused = true)]
+async fn sess_003_sess_017_an_answer_that_is_not_acknowledged_yet_is_not_asked_for_again() {
+    let disk = VirtualDisk::new();
+    let world = World::default();
+    let process = Process::start(&disk).await;
+    let run = register(&process.sessions, &world, &[]).spawn(()).await.unwrap();
+    let id = run.id();
+    world.gate.notify_one();
+    let asked = question(&run).await;
+    process.kill();
+
+    let store = disk.open_with(Faults::none().delay_all());
+    let sessions = Sessions::builder().store(Arc::clone(&store) as _).open().await.unwrap();
+    let _body = register(&sessions, &world, &[]);
+    until(|| {
+        store.release_all();
+        !sessions.is_empty()
+    })
+    .await;
+    let run = sessions.get(id).unwrap();
+    until(|| {
+        store.release_all();
+        run.state().is_ok() && store.waiting() == 0
+    })
+    .await;
+    let answers = {
+        let run = run.clone();
+        tokio::spawn(async move { run.answer(asked, true).await })
+    };
+    until(|| store.waiting() > 0).await;
+    world.gate.notify_one();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    until(|| {
+        store.release_all();
+        answers.is_finished() && run.outcome().unwrap().is_some()
+    })
+    .await;
+    within(answers).await.unwrap().unwrap();
+    assert_eq!(within(run.typed::<String>()).await.unwrap(), "0 true");
+    let asked = stored_events(&*store, id);
+    let asked = asked.iter().filter(|event| event.kind.name() == "session_question");
+    assert_eq!(asked.count(), 1, "it is asked once");
 }
 
 #[tokio::test(start_paused = true)]
