@@ -502,3 +502,52 @@ fn prog_021_a_run_in_the_background_has_its_number_printed_and_ends_by_itself() 
     project.run(&["run", "nope", "--detach"]).ends_with(2).says("there is no task `nope`");
     assert_eq!(project.json(&["ps", "--all", "--json"]).as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn prog_022_stats_tell_how_long_tasks_take_and_how_often_they_fail() {
+    let project = Project::new(
+        "
+tasks:
+  good: 'true'
+  bad: exit 3
+  flaky: { retry: { attempts: 2, initial: 1ms }, run: test $HOLDPOINT_ATTEMPT = 2 }
+",
+    );
+    assert_eq!(project.run(&["stats", "--json"]).ends_with(0).stdout, "[]\n");
+    for _ in 0..2 {
+        project.run(&["run", "--all", "-k"]).ends_with(1);
+    }
+    project.run(&["run", "good"]).ends_with(0);
+    let stats = project.run(&["stats", "--json"]).ends_with(0).stdout;
+    let stats: Vec<Value> = serde_json::from_str(&stats).unwrap();
+    let row = |task: &str| stats.iter().find(|row| row["task"] == task).unwrap();
+    let counts = |task: &str| ["executed", "failed", "flaky"].map(|key| row(task)[key].as_u64());
+    assert_eq!(counts("good"), [Some(3), Some(0), Some(0)]);
+    assert_eq!(counts("bad"), [Some(2), Some(2), Some(0)]);
+    assert_eq!(counts("flaky"), [Some(2), Some(0), Some(2)]);
+    assert!(row("good")["p50_ms"].as_f64() <= row("good")["p95_ms"].as_f64());
+    assert!(row("bad")["p50_ms"].is_null());
+    project.run(&["stats", "flaky"]).ends_with(0).says("flaky").says("100 %");
+    project.run(&["stats", "--last", "1"]).ends_with(0).says("good").does_not_say("bad");
+    project.run(&["stats", "none"]).ends_with(2).says("`none` is neither a run nor a task of one");
+}
+
+/// What has taken longest begins first, once that is known.
+#[test]
+fn graph_003_what_is_known_to_take_longest_begins_first() {
+    let project = Project::new(
+        "
+limits: { jobs: 1 }
+tasks:
+  a-short: echo a >> order
+  b-long: 'echo b >> order; sleep 0.2'
+",
+    );
+    project.run(&["run", "--all"]).ends_with(0);
+    project.run(&["run", "--all"]).ends_with(0);
+    assert_eq!(project.lines("order"), ["a", "b", "b", "a"]);
+    // Without what is known, they begin by name.
+    std::fs::remove_dir_all(project.path(".holdpoint/cache")).unwrap();
+    project.run(&["run", "--all"]).ends_with(0);
+    assert_eq!(project.lines("order")[4..], ["a", "b"]);
+}
