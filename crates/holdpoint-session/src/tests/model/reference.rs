@@ -607,6 +607,22 @@ impl Model {
         self.sessions[s].body.lanes[i].cur = Some(cur);
     }
 
+    /// Whether a detached child races with another: whether the body moves between what they bring
+    /// is open.
+    fn is_race_of_children(&self, s: usize) -> bool {
+        let body = &self.sessions[s].body;
+        let open = || {
+            let curs = body.lanes.iter().filter_map(|lane| lane.cur.as_ref());
+            curs.filter(|cur| cur.res.is_none()).map(|cur| &cur.what)
+        };
+        let is_child = |what: &&What| matches!(what, What::Child { .. } | What::Detach { .. });
+        let is_detached = |what: &What| matches!(what, What::Detach { .. });
+        self.is_durable
+            && body.is_race
+            && open().any(is_detached)
+            && open().filter(is_child).count() > 1
+    }
+
     fn cur(&mut self, s: usize, key: Key) -> Option<&mut Cur> {
         let lanes = self.sessions[s].body.lanes.iter_mut();
         lanes.filter_map(|lane| lane.cur.as_mut()).find(|cur| cur.key == key && cur.res.is_none())
@@ -1004,6 +1020,7 @@ impl Model {
                             continue;
                         };
                         let script = script.clone();
+                        self.is_tied |= self.is_race_of_children(s);
                         let child = self.make(script, Some(s));
                         if let Some(Cur { what: What::Child { child: place, .. }, .. }) =
                             self.cur(s, key)
@@ -1017,6 +1034,7 @@ impl Model {
                     }
                     Agenda::Detach(s, key, script) => {
                         let p = self.sessions[s].home;
+                        self.is_tied |= self.is_race_of_children(s);
                         let child = self.make(script, None);
                         self.take(child, p);
                         self.agenda.push_back(Agenda::Begin(child));
@@ -1030,10 +1048,6 @@ impl Model {
                     Agenda::Detached(s, key) => {
                         let res = Res::Ok("detached".to_owned());
                         if self.is_durable {
-                            // Whether the body moves between two of a race is open.
-                            let is_next = |next: &Agenda| matches!(next, Agenda::Detach(of, ..) | Agenda::Detached(of, _) if *of == s);
-                            self.is_tied |=
-                                self.sessions[s].body.is_race && self.agenda.iter().any(is_next);
                             if self.cur(s, key).is_some() {
                                 self.record(s, Item::Done(key, res));
                                 self.run(s);
