@@ -1311,6 +1311,10 @@ impl Model {
         if !matches!(session.state, State::Failed(_) | State::Cancelled(_)) {
             return Reply::NotRetryable;
         }
+        let parent = session.parent;
+        // The word of a parent that goes on without it may be on its way, and reach this attempt.
+        self.is_tied |= parent.is_some_and(|parent| self.sessions[parent].dropped.contains(&s));
+        let session = &mut self.sessions[s];
         session.attempt += 1;
         session.state = State::Planned;
         session.events.push(Ev::Planned(session.attempt));
