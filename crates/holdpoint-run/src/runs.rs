@@ -192,7 +192,11 @@ impl Runs {
     pub async fn resume(&self, id: SessionId, settings: Settings) -> Result<Run, RunError> {
         let run = self.get(id)?;
         self.host.lives().entry(id).or_default().settings = settings;
-        run.handle.resume().await.map_err(RunError::Resume)?;
+        let resumed = run.handle.resume().await;
+        if resumed.is_err() {
+            self.host.lives().remove(&id);
+        }
+        resumed.map_err(RunError::Resume)?;
         Ok(run)
     }
 
@@ -274,8 +278,12 @@ pub struct Planned {
 pub fn planned(store: &Arc<dyn Store>, id: SessionId) -> Result<Planned, RunError> {
     let sessions = Sessions::builder().store(Arc::clone(store)).build();
     let RunInput { path, text, targets, kind, .. } = input_of(&sessions, id)?;
-    // Another attempt was made over the manifest as it was then.
-    let change = sessions.get(id).and_then(|handle| handle.recorded(CHANGE));
+    // Another attempt was made over the manifest as it was then. Of the first one the journal, which
+    // is as long as the run has tasks, need not be read.
+    let change = sessions.get(id).and_then(|handle| match handle.snapshot()?.attempt {
+        1 => Ok(None),
+        _ => handle.recorded(CHANGE),
+    });
     let change = change.map_err(RunError::Get)?;
     let change = change.map(|change| serde_json::from_str::<Change>(&change)).transpose();
     let change = change.map_err(|error| RunError::Input { id, message: error.to_string() })?;

@@ -254,18 +254,15 @@ impl Shared {
 
     /// The journal of the last attempt.
     pub(crate) fn journal(&self, loaded: &Loaded) -> Result<Journal, ResumeError> {
-        let unreadable = |message| unreadable(loaded, message);
-        let mut records = self.records(loaded, loaded.about.first_entry, u64::MAX)?;
-        match records.pop_front() {
-            Some(Record::Start(start)) if start.format <= FORMAT => {
-                Ok(Journal { start, entries: records })
-            }
-            Some(Record::Start(start)) => Err(unreadable(format!(
-                "its journal is of format {}, and this version knows formats up to {FORMAT}",
-                start.format
-            ))),
-            _ => Err(unreadable("its journal does not begin with its start".to_owned())),
-        }
+        let mut entries = self.records(loaded, loaded.about.first_entry, u64::MAX)?;
+        let start = start_in(loaded, entries.pop_front())?;
+        Ok(Journal { start, entries })
+    }
+
+    /// How the last attempt began, without what came after.
+    pub(crate) fn start_of(&self, loaded: &Loaded) -> Result<Start, ResumeError> {
+        let first = loaded.about.first_entry;
+        start_in(loaded, self.records(loaded, first, first + 1)?.pop_front())
     }
 
     /// The journal's entries from one number up to another.
@@ -279,8 +276,9 @@ impl Shared {
         let Some(store) = &self.store else { return Ok(records) };
         let mut after = from - 1;
         while after + 1 < to {
+            let limit = usize::try_from(to - after - 1).map_or(BATCH, |left| left.min(BATCH));
             let page =
-                store.journal(&loaded.info.stream, after, BATCH).map_err(ResumeError::Read)?;
+                store.journal(&loaded.info.stream, after, limit).map_err(ResumeError::Read)?;
             let Some(last) = page.last() else { break };
             after = last.number;
             for entry in page.iter().take_while(|entry| entry.number < to) {
@@ -483,6 +481,21 @@ enum Taken {
     Told(Appended),
     /// Somebody else was faster.
     Late,
+}
+
+/// The first entry of an attempt, which must be its start.
+fn start_in(loaded: &Loaded, first: Option<Record>) -> Result<Start, ResumeError> {
+    match first {
+        Some(Record::Start(start)) if start.format <= FORMAT => Ok(start),
+        Some(Record::Start(start)) => Err(unreadable(
+            loaded,
+            format!(
+                "its journal is of format {}, and this version knows formats up to {FORMAT}",
+                start.format
+            ),
+        )),
+        _ => Err(unreadable(loaded, "its journal does not begin with its start".to_owned())),
+    }
 }
 
 fn unreadable(loaded: &Loaded, message: String) -> ResumeError {

@@ -20,7 +20,6 @@ use super::driver::{
     open_questions,
 };
 use super::handle::let_go;
-use super::recover::Journal;
 use super::rt;
 use crate::error::{AnswerError, CancelError, GetError, RemoteError, ResumeError, SpawnError};
 use crate::machine::{Answered, Input, Machine};
@@ -223,7 +222,8 @@ pub(crate) fn snapshot(shared: &Shared, id: SessionId) -> Result<Snapshot, GetEr
 
 /// The input of a session as it is stored.
 pub(crate) fn input(shared: &Shared, id: SessionId) -> Result<String, GetError> {
-    Ok(journal(shared, id)?.start.input.get().to_owned())
+    let start = shared.start_of(&load(shared, id)?).map_err(|error| of_journal(id, error))?;
+    Ok(start.input.get().to_owned())
 }
 
 /// What the last attempt has recorded under a name.
@@ -232,7 +232,7 @@ pub(crate) fn recorded(
     id: SessionId,
     name: &str,
 ) -> Result<Option<String>, GetError> {
-    let journal = journal(shared, id)?;
+    let journal = shared.journal(&load(shared, id)?).map_err(|error| of_journal(id, error))?;
     Ok(journal.entries.iter().rev().find_map(|record| match record {
         Record::Done(Done { key, result: KeptResult::Ok(value), .. }) if *key.name == *name => {
             Some(value.get().to_owned())
@@ -241,15 +241,11 @@ pub(crate) fn recorded(
     }))
 }
 
-fn journal(shared: &Shared, id: SessionId) -> Result<Journal, GetError> {
-    let loaded = load(shared, id)?;
-    let unreadable =
-        |message: String| GetError::Unreadable { session: id, message: message.into() };
-    match shared.journal(&loaded) {
-        Ok(journal) => Ok(journal),
-        Err(ResumeError::Read(error)) => Err(GetError::Read(error)),
-        Err(ResumeError::Unreadable { message, .. }) => Err(unreadable(message.to_string())),
-        Err(error) => Err(unreadable(error.to_string())),
+fn of_journal(session: SessionId, error: ResumeError) -> GetError {
+    match error {
+        ResumeError::Read(error) => GetError::Read(error),
+        ResumeError::Unreadable { message, .. } => GetError::Unreadable { session, message },
+        error => GetError::Unreadable { session, message: error.to_string().into() },
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::plan;
 use crate::{Hooks, Plan, RunOptions, run};
@@ -69,8 +70,10 @@ fn run_008_a_hook_that_fails_hangs_or_is_missing_is_given_up_and_said() {
     let child = fs::read_to_string(folder.path().join("child")).unwrap();
     let stat = format!("/proc/{}/stat", child.trim());
     let is_gone = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    let began = Instant::now();
     while !is_gone() {
-        thread::sleep(std::time::Duration::from_millis(1));
+        assert!(began.elapsed() < Duration::from_secs(120), "its child is still there");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
