@@ -31,7 +31,8 @@ pub(crate) fn why(common: &Common, args: &WhyArgs) -> Result<Ending, Failure> {
             runs.reverse();
             let mut found = None;
             for run in runs {
-                let plan = workspace.plan_of(&run, None)?;
+                // One that cannot be read is not to hide those before it.
+                let Ok(plan) = workspace.plan_of(&run, None) else { continue };
                 if let Some(task) = plan.topology().find(&args.what) {
                     found = Some((run, plan, task));
                     break;
