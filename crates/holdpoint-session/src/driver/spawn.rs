@@ -133,13 +133,18 @@ impl Shared {
         }
         let (spawned, body) = made?;
         if let Spawned::Here(session, _) = &spawned {
-            match body.zip(starting) {
-                Some((body, starting)) => {
+            match (body, starting) {
+                (Some(body), Some(starting)) => {
                     session.lock().has_live_place = place == Place::Taken;
                     self.run(session, body, starting);
                 }
-                None if place == Place::Later => self.enqueue(session.id),
-                None => {}
+                // It counts as running until it has its turn or stands in the queue: a shutdown
+                // that was over in between would not see it begin.
+                (_, starting) if place == Place::Later => {
+                    self.enqueue(session.id);
+                    drop(starting);
+                }
+                _ => {}
             }
         }
         Ok(spawned)
